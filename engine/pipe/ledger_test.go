@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,4 +157,30 @@ func TestMemoryIsUsedAgain(t *testing.T) {
 		NewOut(1).Split(e[0], []record.Body{e[0].Body, e[0].Body})
 		Settle(e, Delivered)
 	})
+}
+
+// TestIndexesAreNotShared: a batch without JSON gives its index memory back, and
+// the arena must not go on using it for the batches after it.
+func TestIndexesAreNotShared(t *testing.T) {
+	l := NewLedger(Window{}, nil)
+	var b Batch
+	next := func(raw string) []*Event {
+		b.Reset(l, "src", 1)
+		if body, err := record.FromJSON([]byte(raw), &b.Arena); err == nil {
+			b.Add(body, 0)
+		} else {
+			b.Add(record.FromText([]byte(raw)), 0)
+		}
+		events, _, g := b.Take(time.Now())
+		l.Count(g)
+		return slices.Clone(events)
+	}
+	Settle(next(`{"a":1}`), Delivered)
+	Settle(next("no JSON"), Delivered)
+	open := next(`{"a":"first","b":"C"}`)
+	next(`{"a longer name":12345,"y":"D"}`)
+	a := open[0].Body.Field("a")
+	if got := a.String(); got != "first" {
+		t.Errorf("an event in flight changed: a is %q, want %q", got, "first")
+	}
 }

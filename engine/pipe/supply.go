@@ -112,6 +112,7 @@ const cellsPerBatch = 8192
 // source makes any.
 func (b *Batch) lendCells() {
 	if !b.Arena.Indexed() {
+		b.Arena.Lend(nil) // what it has is another group's, and may be used again
 		return
 	}
 	if b.cells == nil {

@@ -94,7 +94,7 @@ func appendReflected(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		}
 		return appendAny(dst, v.Elem().Interface(), depth)
 	case reflect.Slice, reflect.Array:
-		return appendList(dst, v, depth)
+		return appendArray(dst, v, depth)
 	case reflect.Map:
 		return appendMap(dst, v, depth)
 	}
@@ -108,7 +108,7 @@ func appendFloatOrNull(dst []byte, x float64, bits int) []byte {
 	return appendFloat(dst, x, bits)
 }
 
-func appendList(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+func appendArray(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 	var err error
 	dst = append(dst, '[')
 	for i := range v.Len() {

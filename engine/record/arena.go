@@ -10,8 +10,9 @@ const (
 
 // An Arena is where bodies keep what they need beside the bytes they were given:
 // indexes, edited members, small values. It hands out pieces of larger chunks, so
-// that an event costs no allocation of its own. Nothing is ever handed out twice:
-// a chunk is garbage when no body refers to it any more.
+// that an event costs no allocation of its own. Nothing of its own is ever handed
+// out twice: a chunk is garbage when no body refers to it any more. Only memory
+// that was lent to it is used again, and the lender answers for when: see Lend.
 //
 // An Arena also remembers the member names of the objects it has indexed, which
 // makes the next object of the same shape cheaper: keep one per goroutine for as
@@ -63,7 +64,9 @@ func (a *Arena) Copy(b []byte) []byte {
 
 // Lend gives the arena memory for the indexes of the next bodies; what does not fit
 // goes to chunks of its own. The lender may use the memory again, for another
-// Lend, once nobody reads those bodies any more.
+// Lend, once nobody reads those bodies any more. Until the next Lend the arena
+// goes on filling what is left of it, even if nothing was: a lender that gives the
+// memory to somebody else without lending anew must take it back with Lend(nil).
 func (a *Arena) Lend(cells []uint32) { a.cells = chunk[uint32]{all: cells} }
 
 // Indexed reports whether bodies were indexed since the last Lend.

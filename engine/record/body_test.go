@@ -40,11 +40,9 @@ func TestText(t *testing.T) {
 	if got, want := string(edited.AppendText(nil)), "{\"message\":\"a \\\"line\\\" \ufffd\",\"n\":1}"; got != want || edited.IsText() {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if err := b.Set(nil, mustPath("message.x"), Null()); err == nil || err.Error() != "message.x: message is a string, not an object" {
-		t.Errorf("got %v", err)
+	if err := b.Set(nil, mustPath("message.x"), Null()); err == nil || err.Error() != "message.x: message is a string, not an object" || !b.IsText() {
+		t.Errorf("got %v, and text is %v", err, b.IsText())
 	}
-	var added Body
-	added.Add(nil, "a", Str("b"))
 	b.Add(nil, "a", Str("b"))
 	if got, want := string(b.AppendJSON(nil)), "{\"message\":\"a \\\"line\\\" \ufffd\",\"a\":\"b\"}"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -292,6 +290,38 @@ func TestArenaIsBounded(t *testing.T) {
 	}
 	if len(b.buf) > textChunk {
 		t.Errorf("got a buffer of %d bytes, want at most %d", len(b.buf), textChunk)
+	}
+}
+
+// TestLend checks that indexes are in the memory that was lent, one after another,
+// and not in it any more when it was taken back, whatever is left in it.
+func TestLend(t *testing.T) {
+	var a Arena
+	lent := make([]uint32, 64)
+	for i := range lent {
+		lent[i] = 0xffffffff // what the last user left
+	}
+	within := func(b Body) bool { return len(b.idx.cells) > 0 && &b.idx.cells[:1][0] == &lent[0] }
+	a.Lend(lent)
+	if a.Indexed() {
+		t.Error("nothing was indexed yet")
+	}
+	first := fromJSON(t, &a, `{"a":1,"b":{"c":"x"}}`)
+	second := fromJSON(t, &a, `{"d":2}`)
+	if !a.Indexed() || !within(first) || within(second) {
+		t.Errorf("got indexed %v, first in its place %v, second in that place %v", a.Indexed(), within(first), within(second))
+	}
+	wide := fromJSON(t, &a, `{"k0":0`+strings.Repeat(`,"k":1`, 100)+`}`) // more than there is
+	for _, b := range []Body{first, second, wide} {
+		checkPaths(t, &b, decoded(t, b.AppendJSON(nil)))
+	}
+	a.Lend(lent)
+	a.Lend(nil)
+	if third := fromJSON(t, &a, `{"e":3}`); within(third) {
+		t.Error("the memory is used although it was taken back")
+	}
+	if got, _ := first.Field("a").Int(); got != 1 {
+		t.Errorf("got %d, want 1", got)
 	}
 }
 

@@ -3,7 +3,6 @@ package record
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"unsafe"
 )
 
@@ -13,7 +12,7 @@ import (
 var errTooLarge = errors.New("the event would be larger than 2 GiB")
 
 // Set sets the value at p. Objects on the way that are missing or null are made,
-// lists too if the index is 0; an index one past the end of a list appends to it.
+// arrays too if the index is 0; an index one past the end of an array appends to it.
 // Of several members with the same name one remains. On a line of text Set first
 // makes an object whose member message is the line. The error says what is in the
 // way, such as a number where p needs an object; the body is then as it was.
@@ -21,11 +20,16 @@ func (b *Body) Set(a *Arena, p *Path, v Value) error {
 	if !v.Exists() {
 		v = Null()
 	}
-	return b.put(a, p, v)
+	before := *b
+	err := b.put(a, p, v)
+	if err != nil {
+		*b = before
+	}
+	return err
 }
 
 // Delete removes the value at p, and reports whether there was one. What follows
-// an element of a list moves up.
+// an element of an array moves up.
 func (b *Body) Delete(a *Arena, p *Path) bool {
 	switch {
 	case !p.IsTop():
@@ -257,58 +261,4 @@ func (b *Body) write(a *Arena, m *member) entry {
 		e.end |= flag
 	}
 	return e
-}
-
-// appendWith appends the value cur, in which what p names is replaced by v. The
-// first n steps of p lead to cur. A missing v leaves it out.
-func appendWith(dst []byte, cur Value, p *Path, n int, v Value) ([]byte, error) {
-	if n == len(p.steps) {
-		return v.AppendJSON(dst), nil
-	}
-	k := &p.steps[n]
-	want := KindObject
-	if k.isIndex {
-		want = KindArray
-	}
-	switch cur.kind {
-	case want:
-	case KindMissing, KindNull:
-		cur = emptyOf(want)
-	default:
-		return nil, fmt.Errorf("%s: %s is %s, not %s", p, format(p.steps[:n]), cur.kind.withArticle(), want.withArticle())
-	}
-	last, count := cur.find(k)
-	if last < 0 && k.isIndex && k.index != count {
-		return nil, fmt.Errorf("%s: %s has %d elements, the next is [%d]", p, format(p.steps[:n]), count, count)
-	}
-	dst = append(dst, cur.b[0])
-	open := len(dst)
-	r := cur.reader()
-	var err error
-	for i := 0; r.next(); i++ {
-		switch {
-		case i == last && !v.Exists() && n == len(p.steps)-1:
-		case i == last:
-			dst = append(dst, r.lead()...)
-			if dst, err = appendWith(dst, r.val, p, n+1, v); err != nil {
-				return nil, err
-			}
-			dst = append(dst, ',')
-		case !r.at(k, i):
-			dst = append(append(dst, r.text()...), ',')
-		}
-	}
-	if last < 0 {
-		if !k.isIndex {
-			dst = append(AppendQuoted(dst, []byte(k.key)), ':')
-		}
-		if dst, err = appendWith(dst, Value{}, p, n+1, v); err != nil {
-			return nil, err
-		}
-		dst = append(dst, ',')
-	}
-	if len(dst) > open {
-		dst = dst[:len(dst)-1] // the comma
-	}
-	return append(dst, cur.b[len(cur.b)-1]), nil
 }

@@ -1,6 +1,6 @@
 package record
 
-// Keep leaves only what the paths name, and the objects and lists that hold it;
+// Keep leaves only what the paths name, and the objects and arrays that hold it;
 // those that would be empty go too. Paths that name nothing are ignored. A line of
 // text stays one if message is kept, and else becomes an empty object.
 func (b *Body) Keep(a *Arena, paths []*Path) {

@@ -1,6 +1,6 @@
 package record
 
-// The functions here read objects and lists inside an event. Those have no index:
+// The functions here read objects and arrays inside an event. Those have no index:
 // their text, which is known to be valid, is skipped up to what is wanted.
 
 // skip returns the end of the value that starts at b[i], and whether it is a
@@ -18,7 +18,7 @@ func skip(b []byte, i int) (end int, escaped bool) {
 	return i, false
 }
 
-// skipNested is skip for objects and lists.
+// skipNested is skip for objects and arrays.
 func skipNested(b []byte, i int) int {
 	for depth := 0; ; i++ {
 		switch b[i] {
@@ -51,9 +51,9 @@ func stringEnd(b []byte, i int) (end int, escaped bool) {
 	}
 }
 
-// A reader goes through the members of an object or the elements of a list.
+// A reader goes through the members of an object or the elements of an array.
 type reader struct {
-	b      []byte // the whole object or list
+	b      []byte // the whole object or array
 	object bool
 	oddKey bool
 	key    []byte // of the current member, between its quotes

@@ -69,7 +69,7 @@ func ParsePath(s string) (*Path, error) {
 		i = end
 	}
 	if p.steps[0].isIndex {
-		return nil, fmt.Errorf("path %q: it must start with a name, an event is not a list", s)
+		return nil, fmt.Errorf("path %q: it must start with a name, as an event is an object and not an array", s)
 	}
 	p.text = format(p.steps)
 	return p, nil

@@ -25,9 +25,9 @@ func (s *scanner) fail(at int, msg string) int {
 	return -1
 }
 
-// object checks an object at the given depth from after its opening brace. Its
-// members' guesses are those from place on. One loop does all objects, and does
-// strings itself: this is where the time of reading an event goes.
+// object checks an object at the given depth from after its opening brace. Place
+// is where in the shape its members' guesses are. One loop does all objects, and
+// does strings itself: this is where the time of reading an event goes.
 func (s *scanner) object(b []byte, i, depth, place int) int {
 	if depth > maxDepth {
 		return s.fail(i-1, "more than 1000 levels of nesting")
@@ -38,25 +38,30 @@ func (s *scanner) object(b []byte, i, depth, place int) int {
 	}
 	for g := &s.shape.first[place&63]; ; g = &guesses[place&63] {
 		place++
-		key := i + int(g.key)
+		key := uint32(i) + g.key
 		if i+8 <= len(b) && word(b, i)|g.rest0 == g.text0 &&
 			(g.n <= 8 || i+16 <= len(b) && word(b, i+8)|g.rest1 == g.text1 &&
 				(g.n <= 16 || i+24 <= len(b) && word(b, i+16)|g.rest2 == g.text2)) {
 			i += int(g.n)
 		} else if uint(i) < uint(len(b)) && b[i] == '}' {
 			return i + 1
-		} else if i, key = s.member(b, i, g); key <= 0 {
+		} else if i, key = s.member(b, i, g); key == 0 {
 			return i
 		}
 		if uint(i) >= uint(len(b)) {
 			return s.fail(len(b), "the text ends where a value should be")
 		}
-		var escaped int
+		var escaped uint32
 		switch c := b[i]; {
 		case c == '"':
-			for i++; i+8 <= len(b); i += 8 {
-				if m := special(word(b, i)); m != 0 {
+			for i++; i+16 <= len(b); i += 16 {
+				m := special(word(b, i))
+				if m != 0 {
 					i += lowest(m)
+					break
+				}
+				if m = special(word(b, i+8)); m != 0 {
+					i += 8 + lowest(m)
 					break
 				}
 			}
@@ -82,31 +87,31 @@ func (s *scanner) object(b []byte, i, depth, place int) int {
 			return i
 		}
 		if depth == 1 {
-			n := s.n
-			if n+1 >= len(s.cells) {
-				s.grow()
-			}
-			if e := (entry{uint32(key), uint32(i | escaped)}); !s.wide {
-				s.cells[n] = e.pack()
-				s.n++
+			if e := (entry{key, uint32(i) | escaped}); s.wide || s.n == len(s.cells) {
+				s.put(e)
 			} else {
-				s.cells[n], s.cells[n+1] = e.key, e.end
-				s.n += 2
+				s.cells[s.n] = e.pack()
+				s.n++
 			}
 		}
 	}
 }
 
-// grow makes room for more cells than the arena had.
-func (s *scanner) grow() {
-	more := make([]uint32, max(32, 2*len(s.cells)))
-	copy(more, s.cells)
-	s.cells, s.grown = more, true
+// put adds an entry to the index if that is wide, or has no more room.
+func (s *scanner) put(e entry) {
+	if s.n+2 > len(s.cells) {
+		more := make([]uint32, max(32, 2*len(s.cells)))
+		copy(more, s.cells)
+		s.cells, s.grown = more, true
+	}
+	x := index{s.cells[:s.n], s.wide}
+	x.append(e)
+	s.n = len(x.cells)
 }
 
 // member reads in full what a guess stands for. It returns the start of the
 // member's value and of its name; or if the object ends here its end and 0.
-func (s *scanner) member(b []byte, i int, g *guess) (value, key int) {
+func (s *scanner) member(b []byte, i int, g *guess) (value int, key uint32) {
 	start := i
 	i = s.space(b, i)
 	switch {
@@ -123,9 +128,9 @@ func (s *scanner) member(b []byte, i int, g *guess) (value, key int) {
 	if i >= len(b) || b[i] != '"' {
 		return s.fail(i, "a member's name in double quotes should be here"), 0
 	}
-	key = i + 1
+	key = uint32(i + 1)
 	s.escaped = false
-	if i = s.str(b, key); i < 0 {
+	if i = s.str(b, i+1); i < 0 {
 		return i, 0
 	}
 	i = s.space(b, i)
@@ -137,7 +142,7 @@ func (s *scanner) member(b []byte, i int, g *guess) (value, key int) {
 		return i, key | flag
 	}
 	if !s.multiline && s.shape != &noShape {
-		g.learn(b[start:i], key-start)
+		g.learn(b[start:i], key-uint32(start))
 	}
 	return i, key
 }

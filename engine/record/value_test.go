@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -79,7 +80,7 @@ func TestValueKinds(t *testing.T) {
 	f(Null(), KindNull, "null", nil)
 	f(Bool(true), KindBool, "true", true)
 	f(Bool(false), KindBool, "false", false)
-	f(Int(math.MinInt64, &a), KindNumber, "-9223372036854775808", math.MinInt64)
+	f(Int(math.MinInt32, &a), KindNumber, "-2147483648", math.MinInt32)
 	f(Int(7, nil), KindNumber, "7", 7)
 	f(Float(0.1, &a), KindNumber, "0.1", 0.1)
 	f(Float(1e300, nil), KindNumber, "1e+300", 1e300)
@@ -96,6 +97,37 @@ func TestValueKinds(t *testing.T) {
 	f(RawJSON([]byte("{}")), KindObject, "{}", map[string]any{})
 	f(RawJSON([]byte(" ")), KindMissing, "null", nil)
 	f(RawJSON([]byte(`{"a":1,"a":{"b":2}}`)), KindObject, `{"a":1,"a":{"b":2}}`, map[string]any{"a": map[string]any{"b": 2}})
+}
+
+func TestBool(t *testing.T) {
+	f := func(v Value, want, ok bool) {
+		t.Helper()
+		if got, gotOK := v.Bool(); got != want || gotOK != ok {
+			t.Errorf("%s: got %v, %v, want %v, %v", v, got, gotOK, want, ok)
+		}
+	}
+	f(Bool(true), true, true)
+	f(RawJSON([]byte("false")), false, true)
+	f(Str("true"), false, false)
+	f(Null(), false, false)
+}
+
+func TestElementsAndMembers(t *testing.T) {
+	v := RawJSON([]byte(`{"a" : [1, "two" ,[3]], "\u0062":{}, "c":null}`))
+	var got []string
+	add := func(what string) bool {
+		got = append(got, what)
+		return len(got)%5 != 4 // stop after four
+	}
+	v.Members(func(key []byte, v Value) bool {
+		v.Elements(func(v Value) bool { return add(v.String()) })
+		return add(string(key))
+	})
+	v.Elements(func(v Value) bool { return add("an element of an object") })
+	Number([]byte("1")).Members(func(key []byte, v Value) bool { return add("a member of a number") })
+	if got, want := strings.Join(got, " "), "1 two [3] a"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }
 
 func TestStrings(t *testing.T) {
