@@ -39,9 +39,9 @@ type batch struct {
 	Interval pipe.Duration `yaml:"interval"`
 }
 
-func (*batch) Deadline() time.Time                           { return time.Time{} }
+func (*batch) Deadline() time.Time                          { return time.Time{} }
 func (*batch) Flush(context.Context, *pipe.Out, bool) error { return nil }
-func (b *batch) Capacity() int                               { return b.Events }
+func (b *batch) Capacity() int                              { return b.Events }
 
 type sink struct{}
 
@@ -207,7 +207,7 @@ func TestFindings(t *testing.T) {
 	// batches of sinks
 	f("- file -> out\n", map[string]string{"out": ", batch: {events: 5000, interval: 1s}", "file": ", max_in_flight: {events: 1000}"},
 		"6:36 batch-never-full warning: sink out: a batch of 5000 events is never full: source file has at most 1000 in flight; each write waits for the interval of 1s")
-	f("- file -> out\n", map[string]string{"out": ", batch: {events: 5000}", "file": ", max_in_flight: {events: 1000}"})
+	f("- file -> out\n", map[string]string{"out": ", batch: {events: 5000, interval: 0s}", "file": ", max_in_flight: {events: 1000}"})
 	f("- file1 -> out\n- file2 -> out\n", map[string]string{"out": ", batch: {events: 2000, interval: 1s}", "file1": ", max_in_flight: {events: 1000}", "file2": ", max_in_flight: {events: 1000}"})
 	// policies that never apply
 	f("- {from: file, to: out, buffer: 8192, policy: drop-oldest}\n", map[string]string{"file": ", max_in_flight: {events: 1000}"},

@@ -17,6 +17,7 @@ const (
 	DefaultBufferBytes     = 16 << 20
 	DefaultBatchEvents     = 1024
 	DefaultBatchBytes      = 4 << 20
+	DefaultBatchInterval   = pipe.Duration(time.Second) // of a batch that the file gives
 	DefaultRetryInitial    = 250 * time.Millisecond
 	DefaultRetryMax        = 30 * time.Second
 	DefaultMinRate         = 0.01
@@ -49,6 +50,9 @@ func (n *Node) fill() {
 	case pipe.KindSink:
 		n.Batch.Events = orDefault(n.Batch.Events, DefaultBatchEvents)
 		n.Batch.Bytes = orDefault(n.Batch.Bytes, DefaultBatchBytes)
+		if n.IsSet("batch") && !n.IsSet("batch.interval") {
+			n.Batch.Interval = DefaultBatchInterval
+		}
 		n.Retry.Initial = orDefault(n.Retry.Initial, pipe.Duration(DefaultRetryInitial))
 		n.Retry.Max = orDefault(n.Retry.Max, max(n.Retry.Initial, pipe.Duration(DefaultRetryMax)))
 	}

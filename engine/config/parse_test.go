@@ -72,6 +72,17 @@ func TestDefaults(t *testing.T) {
 	equal(t, "retry", out.Retry, Retry{Initial: pipe.Duration(250 * time.Millisecond), Max: pipe.Duration(30 * time.Second), Jitter: 1})
 	equal(t, "batch", out.Batch, Batch{Events: 1024, Bytes: 4 << 20})
 	equal(t, "on_error", out.OnError, OnErrorStop)
+	for text, want := range map[string]Batch{
+		"{events: 5}":               {5, 4 << 20, DefaultBatchInterval},
+		"{}":                        {1024, 4 << 20, DefaultBatchInterval},
+		"{events: 5, interval: 0s}": {5, 4 << 20, 0},
+	} {
+		p, ds := Parse([]byte("sources: {in: {type: ticker}}\nsinks: {out: {type: discard, batch: "+text+"}}\nedges: [in -> out]\n"), Options{})
+		if p == nil {
+			t.Fatal(ds)
+		}
+		equal(t, "batch "+text, p.Node("out").Batch, want)
+	}
 	equal(t, "window", p.Node("in").MaxInFlight, Window{})
 	equal(t, "set", []bool{out.IsSet("type"), out.IsSet("batch"), p.Edges[0].IsSet("policy"), p.IsSet("limits")}, []bool{true, false, false, false})
 }
@@ -207,6 +218,8 @@ func TestHugeFiles(t *testing.T) {
 	f("description: \""+strings.Repeat("${EMPTY:-", 30_000)+strings.Repeat("}", 30_000)+"\"", "expansion")
 	f("description: |\n"+repeat("  x ${NOWHERE}\n"), "too-many")
 	f("a: &a [x, x, x, x, x, x, x, x, x, x]\nb: ["+repeat("*a, ")+"]\n", "alias")
+	f(repeat("- ${file:large}\n"), "wrong-type")
+	f("name:\n"+strings.Repeat("- ${file:large}\n", 100), "expansion")
 	f("x: &x ${file:large}\nname: ["+strings.Repeat("*x, ", 100)+"]\n", "wrong-type")
 	f("name: \""+repeat("x")+"\"", "bad-name")
 	f("sources: {in: {type: ticker, event: {a: \""+repeat("x")+"?\"}}}", "bad-value")

@@ -112,7 +112,8 @@ type Node struct {
 	// Timeout bounds one call of the stage, or one attempt of the sink. 0, the
 	// default, means no bound.
 	Timeout pipe.Duration `yaml:"timeout" kinds:"stage,sink"`
-	// Batch says how many events one write of the sink gets.
+	// Batch makes the sink wait for more events before it writes. Without it
+	// what is there is written at once.
 	Batch Batch `yaml:"batch" kinds:"sink"`
 	// Retry says how often a write that may succeed later is tried again.
 	Retry Retry `yaml:"retry" kinds:"sink"`
@@ -142,7 +143,7 @@ type Batch struct {
 	// Bytes is the most accounted bytes of one write; a larger event is written
 	// alone. Default 4MiB.
 	Bytes pipe.Size `yaml:"bytes" min:"1"`
-	// Interval is how long a write waits for more events. 0, the default, means
+	// Interval is how long a write waits for more events. Default 1s; 0s means
 	// that what is there is written at once.
 	Interval pipe.Duration `yaml:"interval"`
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -178,11 +177,9 @@ func TestDescribeEngineKeys(t *testing.T) {
 
 // crowded has a key that the engine has too.
 type crowded struct {
-	discard
+	sink
 	Timeout pipe.Duration `yaml:"timeout"`
 }
-
-func (crowded) Write(context.Context, []*pipe.Event) error { return nil }
 
 func TestKeysMustNotCollide(t *testing.T) {
 	pipe.RegisterSink("crowded", func() pipe.Sink { return &crowded{} })

@@ -18,9 +18,6 @@ type Pos struct {
 	Set       int
 }
 
-// IsZero reports whether p is no place.
-func (p Pos) IsZero() bool { return p == Pos{} }
-
 // sourceText is the file as lines, split where YAML splits them.
 type sourceText struct {
 	lines  []string
