@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/pipectl/pipectl/engine/pipe"
+)
+
+// open prepares all components: sinks, then stages, then sources, so that
+// nothing is read before it can be delivered.
+func (e *Engine) open() error {
+	for _, s := range e.sinks {
+		if err := e.openOne(&s.node, s.sink); err != nil {
+			return err
+		}
+	}
+	for _, s := range e.stages {
+		if err := e.openOne(&s.node, s.stage); err != nil {
+			return err
+		}
+	}
+	for _, s := range e.sources {
+		if err := e.openOne(&s.node, s.src); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) openOne(n *node, component any) error {
+	if o, ok := component.(pipe.Opener); ok {
+		env := pipe.Env{Node: n.cfg.Name, Pipeline: e.cfg.Name, Log: n.log, MaxEventBytes: int(e.cfg.Limits.MaxEventBytes)}
+		err, _ := n.guarded(func() error { return o.Open(e.working, env) })
+		if err != nil {
+			return &NodeError{Node: n.cfg.Name, Kind: n.cfg.Kind, Err: err}
+		}
+	}
+	if c, ok := component.(pipe.Closer); ok {
+		e.opened = append(e.opened, closer{n.cfg.Name, c.Close})
+	}
+	return nil
+}
+
+// start starts the workers: consumers before producers.
+func (e *Engine) start() {
+	for _, s := range e.sinks {
+		s.done.Add(1)
+		go s.run()
+	}
+	for _, s := range e.stages {
+		s.start()
+	}
+	for _, s := range e.sources {
+		s.done.Add(1)
+		go s.run()
+	}
+}
+
+func (s *stageNode) start() {
+	var running sync.WaitGroup
+	for range max(1, s.cfg.Workers) {
+		w := s.newWorker()
+		s.done.Add(1)
+		running.Add(1)
+		go func() {
+			defer running.Done()
+			w.run()
+		}()
+	}
+	s.done.Add(1)
+	go func() { // the last worker out closes the door
+		defer s.done.Done()
+		running.Wait()
+		s.closeOutputs()
+	}()
+}
+
+// wait waits until every worker has ended, or, after a stop and its grace,
+// gives up those that hang.
+func (e *Engine) wait() {
+	stop := make(chan struct{})
+	var commits sync.WaitGroup
+	for _, s := range e.sources {
+		commits.Go(func() { s.commitLoop(stop) })
+	}
+	defer commits.Wait()
+	defer close(stop)
+	all := make(chan struct{})
+	go func() {
+		for _, n := range e.nodes() {
+			n.done.Wait()
+		}
+		close(all)
+	}()
+	select {
+	case <-all:
+		return
+	case <-e.working.Done():
+	}
+	select {
+	case <-all:
+	case <-time.After(stopGrace):
+		e.giveUp()
+	}
+}
+
+// giveUp takes the events out of the hands of workers that do not come back.
+func (e *Engine) giveUp() {
+	for _, n := range e.nodes() {
+		for _, h := range n.hands {
+			if events := h.abandon(); len(events) > 0 {
+				n.log.Warn("gave up a worker that ignores the stop", "events", len(events))
+				n.settleReturned(events)
+			}
+		}
+	}
+}
+
+// settleRest returns what is still queued once no worker takes it any more.
+func (e *Engine) settleRest() {
+	for _, q := range e.edges {
+		if left := q.Drain(); len(left) > 0 {
+			pipe.Settle(left, pipe.Returned)
+			e.returned.Add(int64(len(left)))
+		}
+	}
+}
+
+// closing is how long components get to commit and close after the end.
+const closing = 400 * time.Millisecond
+
+// commitAll saves the settled positions of all sources.
+func (e *Engine) commitAll() {
+	ctx, cancel := e.closeContext()
+	defer cancel()
+	for _, s := range e.sources {
+		if err := s.finalCommit(ctx); err != nil {
+			e.record(err)
+		}
+	}
+}
+
+// closeContext bounds closing: after a stop there is little time left.
+func (e *Engine) closeContext() (context.Context, context.CancelFunc) {
+	if e.working.Err() != nil {
+		return context.WithTimeout(e.always, closing)
+	}
+	return context.WithTimeout(e.always, e.cfg.Shutdown.Timeout.D())
+}
+
+// closeAll closes the components in reverse order of opening. One that hangs is
+// left behind.
+func (e *Engine) closeAll() {
+	ctx, cancel := e.closeContext()
+	defer cancel()
+	e.stopRead()
+	done := make(chan error, 1)
+	go func() {
+		var errs []error
+		for i := len(e.opened) - 1; i >= 0; i-- {
+			if err := e.opened[i].close(ctx); err != nil && ctx.Err() == nil {
+				errs = append(errs, fmt.Errorf("%s: close: %w", e.opened[i].name, err))
+			}
+		}
+		done <- errors.Join(errs...)
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			e.record(err)
+		}
+	case <-ctx.Done():
+		e.log.Warn("a component did not close in time")
+	}
+	e.finish()
+}
+
+// finish fixes the outcome.
+func (e *Engine) finish() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended = time.Now()
+	if e.deadline != nil {
+		e.deadline.Stop()
+	}
+	switch {
+	case e.failure != nil:
+		e.state = Failed
+	case e.state == Stopping && e.leftBehind():
+		e.state = Stopped
+	default:
+		e.state = Drained
+	}
+}
