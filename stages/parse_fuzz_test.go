@@ -1,0 +1,158 @@
+package stages
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/pipectl/pipectl/engine/record"
+)
+
+// logged writes b as a web server does between quotes.
+func logged(b string) string {
+	var out strings.Builder
+	for _, c := range []byte(b) {
+		switch {
+		case c == '"' || c == '\\':
+			out.WriteByte('\\')
+			out.WriteByte(c)
+		case c < ' ' || c >= 0x7f:
+			fmt.Fprintf(&out, `\x%02x`, c)
+		default:
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
+}
+
+// A line built from parts is cut into these parts again.
+func FuzzAccessRoundTrip(f *testing.F) {
+	f.Add("192.0.2.1", "bob", "/a", "HTTP/1.1", uint16(200), uint64(12), "-", `say "hi" \`)
+	f.Add("::1", "a b", "/ü HTTP/ x", "HTTP/", uint16(0), uint64(0), "", "\x00\n")
+	f.Fuzz(func(t *testing.T, ip, user, path, protocol string, status uint16, size uint64, referer, agent string) {
+		protocol = "HTTP/" + strings.ReplaceAll(protocol, " ", "")
+		for _, word := range []string{ip, user} {
+			if word == "" || strings.ContainsAny(word, " [") {
+				return
+			}
+		}
+		for _, s := range []string{ip, user, path, protocol, referer, agent} {
+			if !utf8.ValidString(s) {
+				return
+			}
+		}
+		line := fmt.Sprintf(`%s - %s [17/May/2015:10:05:03 +0000] "GET %s %s" %d %d "%s" "%s"`,
+			ip, user, logged(path), logged(protocol), status, size, logged(referer), logged(agent))
+		var got accessLine
+		c := cursor{line: []byte(line)}
+		c.cutAccess(&got, true)
+		if c.want != "" {
+			t.Fatalf("%q: %v", line, c.mistake("apache_combined"))
+		}
+		want := accessLine{
+			[]byte(ip), []byte("-"), []byte(user), []byte("17/May/2015:10:05:03 +0000"), []byte("GET"), []byte(path),
+			[]byte(protocol), fmt.Append(nil, status), fmt.Append(nil, size), []byte(referer), []byte(agent), []byte("-"),
+		}
+		for i := range want {
+			want[i] = dashless(want[i])
+			if i == partPath && path != "" {
+				want[i] = []byte(path) // "-" as well
+			}
+			if !bytes.Equal(got[i], want[i]) {
+				t.Fatalf("%q: %s is %q, want %q", line, accessNames[i], got[i], want[i])
+			}
+		}
+	})
+}
+
+// No line makes a parser panic; each gives fields or says what is wrong where.
+func FuzzParsers(f *testing.F) {
+	f.Add([]byte(combinedLine))
+	f.Add([]byte(`a=1 b="x \"y\"" c`))
+	f.Add([]byte(`1,"x ""y""",`))
+	f.Add([]byte(`{"a":[1,{"b":null}]}`))
+	parsers := []*Parse{
+		newParse("apache_combined"), newParse("apache_common"), newParse("json"), newParse("logfmt", types(FieldTypes{"*": "auto"})),
+		newParse("csv", columns("a", "b"), types(FieldTypes{"*": "auto"})), newParse("regex", pattern(f, `(?P<a>\w+)=(?P<b>.*)`)),
+	}
+	for _, p := range parsers {
+		if err := p.Open(f.Context(), openEnv); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		before := bytes.Clone(line)
+		for _, p := range parsers {
+			var found fields
+			quick, err := p.body(record.FromText(line), &found, 1, &record.Arena{})
+			if err != nil {
+				if !strings.HasPrefix(err.Error(), p.Format+": ") {
+					t.Errorf("%q: error %q does not begin with %s", line, err, p.Format)
+				}
+				continue
+			}
+			got := quick.AppendJSON(nil)
+			if !json.Valid(got) {
+				t.Errorf("%s: %q gives %q", p.Format, line, got)
+			}
+			slow := *p
+			slow.whole = false // as if there were other fields
+			same, err := slow.body(record.FromText(line), &found, 1, &record.Arena{})
+			if want := same.AppendJSON(nil); err != nil || p.Format != "json" && !bytes.Equal(got, want) {
+				t.Errorf("%s: %q gives %q, with other fields %q, %v", p.Format, line, got, want, err)
+			}
+		}
+		if !bytes.Equal(line, before) {
+			t.Errorf("the line was written to: %q is now %q", before, line)
+		}
+	})
+}
+
+// CSV that the standard library writes reads back as it was.
+func FuzzCSVRoundTrip(f *testing.F) {
+	f.Add("a", `say "hi"`, "x,y")
+	f.Add("", " ", "\t")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		if strings.ContainsAny(a+b+c, "\r\n") {
+			return
+		}
+		var line bytes.Buffer
+		w := csv.NewWriter(&line)
+		if err := w.Write([]string{a, b, c}); err != nil {
+			t.Fatal(err)
+		}
+		w.Flush()
+		cur := cursor{line: bytes.TrimSuffix(line.Bytes(), []byte("\n"))}
+		for i, want := range []string{a, b, c} {
+			got, more := cur.cell(',')
+			if string(got) != want || more != (i < 2) || cur.want != "" {
+				t.Fatalf("%q: cell %d is %q, %v, want %q (%s%s)", line.Bytes(), i, got, more, want, cur.part, cur.want)
+			}
+		}
+	})
+}
+
+// What logfmt quotes reads back as it was.
+func FuzzLogfmtRoundTrip(f *testing.F) {
+	f.Add("key", `say "hi" \`, "x")
+	f.Fuzz(func(t *testing.T, key, quoted, plain string) {
+		bad := func(c rune) bool { return c <= ' ' || c == '=' || c == '"' }
+		if key == "" || strings.ContainsFunc(key+plain, bad) || !utf8.ValidString(quoted) {
+			return
+		}
+		cur := cursor{line: []byte(key + `="` + logged(quoted) + `" ` + key + "=" + plain)}
+		var kv logfmtPair
+		for _, want := range []string{quoted, plain} {
+			if !cur.logfmtPair(&kv) || string(kv.key) != key || string(kv.value) != want || kv.bare {
+				t.Fatalf("%q: got %q=%q, want %q (%s%s)", cur.line, kv.key, kv.value, want, cur.part, cur.want)
+			}
+		}
+		if cur.logfmtPair(&kv) || cur.want != "" {
+			t.Fatalf("%q: goes on with %q", cur.line, kv.key)
+		}
+	})
+}
