@@ -1,0 +1,127 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/pipectl/pipectl/engine/check"
+	"github.com/pipectl/pipectl/engine/config"
+)
+
+const repository = "../.."
+
+// pages are the README, the changelog and everything in docs.
+func pages(t *testing.T) []string {
+	t.Helper()
+	docs, err := filepath.Glob(filepath.Join(repository, "docs", "*.md"))
+	if err != nil || len(docs) == 0 {
+		t.Fatalf("no pages in docs: %v", err)
+	}
+	return append(docs, filepath.Join(repository, "README.md"), filepath.Join(repository, "CHANGELOG.md"))
+}
+
+var yamlFence = regexp.MustCompile("(?ms)^```yaml\n(version:.*?)^```$")
+
+// TestDocsPipelinesAreValid validates every complete pipeline of the pages:
+// what stands between ```yaml and ``` and begins with version:. It must not even
+// have a warning.
+func TestDocsPipelinesAreValid(t *testing.T) {
+	seen := 0
+	for _, page := range pages(t) {
+		for _, m := range yamlFence.FindAllStringSubmatch(string(readFile(t, page)), -1) {
+			seen++
+			p, found := config.Parse([]byte(m[1]), config.Options{File: filepath.Base(page), Env: noEnvironment})
+			if p != nil {
+				found = append(found, check.Analyze(p).Findings...)
+			}
+			var text strings.Builder
+			if found.WriteText(&text); len(found) > 0 {
+				t.Errorf("%s: a pipeline is not clean:\n%s\nin:\n%s", page, text.String(), m[1])
+			}
+		}
+	}
+	if seen < 4 {
+		t.Errorf("only %d pipelines found: is the pattern still right?", seen)
+	}
+}
+
+func noEnvironment(string) (string, bool) { return "", false }
+
+// TestReadmePipelineRuns runs the pipeline that the README tells its reader to
+// save, and compares what validate says with what the README shows.
+func TestReadmePipelineRuns(t *testing.T) {
+	readme := string(readFile(t, filepath.Join(repository, "README.md")))
+	first := yamlFence.FindStringSubmatch(readme)
+	if first == nil {
+		t.Fatal("the README has no pipeline")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "first.yaml")
+	if err := os.WriteFile(file, []byte(first[1]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{file: file, out: dir, env: os.Environ(), receipt: filepath.Join(dir, "receipt.json"), args: []string{"--set", "sources.clicks.rate=10000/s"}}
+	r.run(example{check: func(t *testing.T, result ran) {
+		lines := int64(strings.Count(result.stdout, "\n"))
+		must(t, result.Balance.Read == 2000 && lines == result.Balance.Delivered && lines > 50, "about a tenth of 2000 clicks", lines, result.Balance)
+	}})(t)
+
+	p, _ := config.Load(file, config.Options{})
+	if p == nil {
+		t.Fatal("the README's pipeline is not valid")
+	}
+	var report strings.Builder
+	if err := check.Analyze(p).WriteText(&report); err != nil {
+		t.Fatal(err)
+	}
+	shown := "first.yaml: OK\n"
+	for line := range strings.Lines(report.String()) {
+		shown += "  " + line
+	}
+	if !strings.Contains(readme, shown) {
+		t.Errorf("the README does not show what validate says:\n%s", shown)
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+// TestDocsLinksLeadSomewhere follows every link to a file of the repository, and
+// every anchor within a page.
+func TestDocsLinksLeadSomewhere(t *testing.T) {
+	for _, page := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(string(readFile(t, page)), -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			file := page
+			if target != "" {
+				file = filepath.Join(filepath.Dir(page), target)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: the link %s leads nowhere", page, m[1])
+			} else if anchor != "" && !hasHeading(string(readFile(t, file)), anchor) {
+				t.Errorf("%s: the link %s names no heading", page, m[1])
+			}
+		}
+	}
+}
+
+var notInAnchors = regexp.MustCompile(`[^a-z0-9 _-]`)
+
+// hasHeading reports whether a page has a heading with that anchor.
+func hasHeading(page, anchor string) bool {
+	for line := range strings.Lines(page) {
+		if !strings.HasPrefix(line, "#") {
+			continue
+		}
+		words := notInAnchors.ReplaceAllString(strings.ToLower(strings.Trim(line, "# \n")), "")
+		if strings.ReplaceAll(words, " ", "-") == anchor {
+			return true
+		}
+	}
+	return false
+}

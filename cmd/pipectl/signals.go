@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/pipectl/pipectl/engine"
+)
+
+// stopper is the part of an engine that signals act on.
+type stopper interface {
+	Drain()
+	Stop()
+}
+
+// sameSignal is how soon a signal that comes again counts as the one before:
+// timeout(1) and some process managers signal a process and then its group, so
+// that it gets every signal twice.
+const sameSignal = 25 * time.Millisecond
+
+// watchSignals lets SIGINT and SIGTERM drain e, then stop it, then end the
+// process, until the returned function is called. SIGPIPE is left to the
+// writers: a closed standard output is an error of the sink, not a silent end.
+func watchSignals(e stopper, log *slog.Logger, errs io.Writer, timeout time.Duration) (stop func()) {
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		var c signalCounter
+		for {
+			select {
+			case s := <-signals:
+				onSignal(c.count(s, time.Now()), s, e, log, errs, timeout)
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+		<-ended
+	}
+}
+
+// signalCounter numbers signals.
+type signalCounter struct {
+	last os.Signal
+	at   time.Time
+	n    int
+}
+
+// count returns the number of a signal, or 0 when it is the last one again.
+func (c *signalCounter) count(s os.Signal, now time.Time) int {
+	if s == c.last && now.Sub(c.at) < sameSignal {
+		return 0
+	}
+	c.last, c.at = s, now
+	c.n++
+	return c.n
+}
+
+func onSignal(number int, s os.Signal, e stopper, log *slog.Logger, errs io.Writer, timeout time.Duration) {
+	switch number {
+	case 0:
+	case 1:
+		e.Drain()
+		log.Info("draining; a second signal stops at once", "signal", s.String(), "timeout", timeout)
+	case 2:
+		e.Stop()
+		log.Warn("stopping; a third signal ends the process", "signal", s.String())
+	default:
+		force(errs)
+	}
+}
+
+// force ends the process at once, whatever hangs, standard error included.
+func force(errs io.Writer) {
+	time.AfterFunc(100*time.Millisecond, func() { os.Exit(engine.ExitForced) })
+	fmt.Fprintln(errs, "pipectl: forced to end by a third signal, there is no receipt")
+	os.Exit(engine.ExitForced)
+}
