@@ -153,6 +153,20 @@ func (e *Engine) Stop() {
 	e.stopWork()
 }
 
+// Apply puts other settings in force on a running edge, by its id, and returns
+// the new generation. It neither waits nor loses what is queued; see edge.Apply.
+// The settings must be valid, as config.ParseEdgeSettings returns them.
+func (e *Engine) Apply(id string, s config.EdgeSettings) (generation uint64, err error) {
+	for _, q := range e.edges {
+		if q.ID() == id {
+			generation = e.generation.Add(1)
+			q.Apply(settings(&s), generation)
+			return generation, nil
+		}
+	}
+	return 0, fmt.Errorf("no edge %q", id)
+}
+
 func (e *Engine) isDraining() bool { return e.draining.Load() }
 
 func (e *Engine) setState(s State) {

@@ -17,6 +17,9 @@ type output struct {
 // send hands events on, waiting where an edge makes it wait. What no edge took
 // because ctx ended or the edge failed is returned to its source.
 func (o *output) send(ctx context.Context, events []*pipe.Event) {
+	if o != o.node.failed && len(o.edges) > 0 {
+		o.node.count.out.Add(int64(len(events)))
+	}
 	switch {
 	case len(events) == 0:
 	case len(o.edges) == 0: // an optional port that nobody listens to
@@ -31,7 +34,6 @@ func (o *output) send(ctx context.Context, events []*pipe.Event) {
 }
 
 func (o *output) sendOne(ctx context.Context, e *edge.Edge, events []*pipe.Event) {
-	o.node.count.out.Add(int64(len(events)))
 	k, err := e.Send(ctx, events)
 	o.rest(e, events[k:], err)
 }
@@ -46,7 +48,6 @@ func (o *output) fanOut(ctx context.Context, events []*pipe.Event) {
 		branches[i] = pipe.ForkAll(events)
 	}
 	o.node.count.created.Add(int64(len(events) * (len(branches) - 1)))
-	o.node.count.out.Add(int64(len(events) * len(branches)))
 	for i, e := range o.edges {
 		branches[i] = branches[i][e.Offer(branches[i]):]
 	}

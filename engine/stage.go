@@ -141,7 +141,11 @@ func (w *worker) call(in []*pipe.Event) (err error, panicked bool) {
 		defer cancel()
 		ctx = limited
 	}
-	return w.guarded(func() error { return w.stage.Process(ctx, in, w.out) })
+	err, panicked = w.guarded(func() error { return w.stage.Process(ctx, in, w.out) })
+	if err != nil && !panicked && ctx.Err() != nil && w.eng.working.Err() == nil {
+		err = pipe.Classed(pipe.Retryable, fmt.Errorf("no result within timeout %v: %w", w.cfg.Timeout, err))
+	}
+	return err, panicked
 }
 
 // conclude settles and sends what the step decided. What it did not decide about

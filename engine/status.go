@@ -42,7 +42,7 @@ type SourceStatus struct {
 // StageStatus are the figures of a stage.
 type StageStatus struct {
 	In       int64 `json:"in"`
-	Out      int64 `json:"out"`
+	Out      int64 `json:"out"` // through the main output or a case, before fan-out
 	Filtered int64 `json:"filtered"`
 	Unrouted int64 `json:"unrouted,omitempty"` // part of filtered: no case took it
 	Failed   int64 `json:"failed"`

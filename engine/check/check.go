@@ -73,10 +73,16 @@ func (r *Report) checkNacks(g *graph) {
 }
 
 // takesBack reports whether a source can send one refused event again, or tell
-// its client.
+// its client: it promises to rewind, or it answers each message and promises that
+// what was not acked comes again. An http_server that answers before delivery
+// does neither.
 func takesBack(n *config.Node) bool {
 	_, settles := n.Component.(pipe.Settler)
-	return settles || traits(n).Rewinds
+	t, promises := n.Component.(pipe.Traiter)
+	if !promises {
+		return settles
+	}
+	return t.Traits().Rewinds || settles && t.Traits().Replays
 }
 
 func traits(n *config.Node) pipe.Traits {

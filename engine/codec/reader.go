@@ -251,15 +251,17 @@ func (r *Reader) decodeLines(b *pipe.Batch, most int) {
 		if len(line) > r.max {
 			break
 		}
-		body := record.FromText(line)
+		pos := r.pos + int64(end+1-start)
 		if r.codec.Type == TypeNDJSON {
-			var err error
-			if body, err = record.FromJSON(line, &b.Arena); err != nil {
+			body, err := record.FromJSON(line, &b.Arena)
+			if err != nil {
 				break // blank or broken: the long way says what it is
 			}
+			b.Add(body, pos)
+		} else {
+			b.AddText(line, pos)
 		}
-		r.pos += int64(end + 1 - start)
-		b.Add(body, r.pos)
+		r.pos = pos
 		start, seen = end+1, 0
 		if r.line > 0 {
 			r.line++

@@ -66,7 +66,7 @@ type Group struct {
 }
 
 type origin struct {
-	open  atomic.Int32
+	open  int32 // instances without an outcome; atomic while there are several
 	worst atomic.Uint32
 	pos   int64
 }
@@ -112,7 +112,7 @@ func (g *Group) Tally() (acked, nacked, returned int64) {
 func (g *Group) Prefix() (pos int64, some, whole bool) {
 	for i := range g.origins {
 		o := &g.origins[i]
-		if o.open.Load() != 0 || !Outcome(o.worst.Load()).Acked() {
+		if atomic.LoadInt32(&o.open) != 0 || !Outcome(o.worst.Load()).Acked() {
 			return pos, some, false
 		}
 		pos, some = o.pos, true
@@ -130,9 +130,9 @@ func (g *Group) finish(i uint32, o Outcome) bool {
 			break
 		}
 	}
-	if m.open.Load() == 1 { // ours is the only one left: nobody else can touch it
-		m.open.Store(0)
-	} else if m.open.Add(-1) != 0 {
+	if atomic.LoadInt32(&m.open) == 1 { // ours is the only one left: nobody else can touch it
+		m.open = 0
+	} else if atomic.AddInt32(&m.open, -1) != 0 {
 		return false
 	}
 	if g.tokens != nil {
@@ -201,7 +201,7 @@ func doubleSettle(e *Event, o Outcome) {
 // The new instance shares the bytes of the body and the metadata.
 func Fork(e *Event) *Event {
 	c := *e
-	e.group.origins[e.index].open.Add(1)
+	atomic.AddInt32(&e.group.origins[e.index].open, 1)
 	if !e.detached {
 		e.group.resident.Add(1)
 	}
@@ -218,7 +218,7 @@ func ForkAll(events []*Event) []*Event {
 			e := events[i]
 			slab[i] = *e
 			forks[i] = &slab[i]
-			g.origins[e.index].open.Add(1)
+			atomic.AddInt32(&g.origins[e.index].open, 1)
 			if !e.detached {
 				residents++
 			}
@@ -247,7 +247,7 @@ func merge(parents []*Event) *Event {
 			g.line = p.line + int64(first.index)
 		}
 	}
-	g.origins[0].open.Store(1)
+	g.origins[0].open = 1
 	g.open.Store(1)
 	g.resident.Store(1)
 	e := &Event{group: g, meta: first.meta, dead: first.dead}

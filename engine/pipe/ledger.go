@@ -134,6 +134,9 @@ func (l *Ledger) Marks() []Mark {
 			w.marked = false
 			marks = append(marks, Mark{p, w.mark})
 		}
+		if w.head == len(w.groups) && !w.stopped {
+			delete(l.windows, p) // files come and go: keep only what has something open
+		}
 	}
 	return marks
 }

@@ -57,10 +57,17 @@ func (o *Out) Emit(e *Event) { o.EmitTo(0, e) }
 
 // EmitTo hands e on through port i, in the order of Router.Ports.
 func (o *Out) EmitTo(i int, e *Event) {
-	if !o.decide(e) {
+	if e.decided == o.step {
+		o.double++
 		return
 	}
-	e.Weigh()
+	e.decided = o.step
+	o.decided++
+	if n, ok := e.Body.Whole(); ok && e.meta == nil {
+		e.size = uint32(min(EventOverhead+n, 1<<32-1))
+	} else {
+		e.Weigh()
+	}
 	o.ports[i] = append(o.ports[i], e)
 }
 
@@ -111,7 +118,7 @@ func (o *Out) Split(e *Event, bodies []record.Body) {
 		o.double++
 		return
 	}
-	e.group.origins[e.index].open.Add(int32(len(bodies) - 1))
+	atomic.AddInt32(&e.group.origins[e.index].open, int32(len(bodies)-1))
 	if !e.detached {
 		e.group.resident.Add(int64(len(bodies) - 1))
 	}

@@ -62,6 +62,10 @@ func (b *Body) Size() int {
 	return n
 }
 
+// Whole returns the number of bytes of a body that was not edited, and whether it
+// was not: Size without the work for those that were.
+func (b *Body) Whole() (n int, ok bool) { return len(b.buf), b.form != partsForm }
+
 // Get returns the value at p, and the zero Value if there is none. Of several
 // members with the same name the last one counts.
 func (b *Body) Get(p *Path) Value {

@@ -1,0 +1,11 @@
+// Package schema holds the JSON Schema of pipeline files, for editors.
+package schema
+
+import _ "embed"
+
+//go:generate go run ../engine/internal/schemagen -root .. -o pipeline.schema.json
+
+// Pipeline is the JSON Schema (draft 2020-12) of a pipeline file.
+//
+//go:embed pipeline.schema.json
+var Pipeline []byte
