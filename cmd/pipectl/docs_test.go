@@ -4,11 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/pipectl/pipectl/engine/check"
 	"github.com/pipectl/pipectl/engine/config"
+	"github.com/pipectl/pipectl/engine/edge"
+	"github.com/pipectl/pipectl/engine/pipe"
 )
 
 const repository = "../.."
@@ -83,6 +86,55 @@ func TestReadmePipelineRuns(t *testing.T) {
 	}
 	if !strings.Contains(readme, shown) {
 		t.Errorf("the README does not show what validate says:\n%s", shown)
+	}
+}
+
+var (
+	componentRow = regexp.MustCompile("(?m)^\\| \\[`([a-z_]+)`\\]\\(\\.\\./(source|stage|sink)s/.*\\|([^|]*)\\|$")
+	inTicks      = regexp.MustCompile("`([a-z_]+)`")
+)
+
+// TestComponentsPage demands a row for every component, with no option that it
+// does not have.
+func TestComponentsPage(t *testing.T) {
+	page := string(readFile(t, filepath.Join(repository, "docs", "components.md")))
+	rows := map[string]bool{}
+	for _, m := range componentRow.FindAllStringSubmatch(page, -1) {
+		kind, typ, options := pipe.Kind(m[2]), m[1], m[3]
+		rows[m[2]+" "+typ] = true
+		fields, ok := config.Describe(kind, typ)
+		if !ok {
+			t.Errorf("the page has a %s %s, which is not registered", kind, typ)
+		}
+		for _, option := range inTicks.FindAllStringSubmatch(options, -1) {
+			has := func(f config.Field) bool { return f.Name == option[1] }
+			if !slices.ContainsFunc(fields, has) {
+				t.Errorf("%s %s has no option %s", kind, typ, option[1])
+			}
+		}
+	}
+	for _, kind := range []pipe.Kind{pipe.KindSource, pipe.KindStage, pipe.KindSink} {
+		for _, typ := range pipe.Types(kind) {
+			if name := string(kind) + " " + typ; !rows[name] && !strings.HasPrefix(typ, "test_") {
+				t.Errorf("the page has no row for %s", name)
+			}
+		}
+	}
+}
+
+// TestPoliciesPage demands a line for every reason to drop an event, and an
+// example for every policy.
+func TestPoliciesPage(t *testing.T) {
+	page := string(readFile(t, filepath.Join(repository, "docs", "policies.md")))
+	for reason := range edge.Reasons {
+		if !strings.Contains(page, "\n| `"+reason.String()+"` |") {
+			t.Errorf("the page does not explain the reason %s", reason)
+		}
+	}
+	for name := range examples {
+		if strings.HasPrefix(name, "policy-") && !strings.Contains(page, "examples/pipelines/"+name+")") {
+			t.Errorf("the page does not lead to %s", name)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net/http"
@@ -52,9 +51,6 @@ func quickstartArgs() []string {
 	}
 	return []string{"--set", "sources.shop.count=4000"}
 }
-
-// newLineReader is what a process reads its standard error with.
-func newLineReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
 
 // post sends a body and returns the answer's status and headers.
 func post(t *testing.T, url, body string) (int, http.Header) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -165,7 +166,7 @@ func (p *process) begin() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.stderr = newLineReader(stderr)
+	p.stderr = bufio.NewReader(stderr)
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
