@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/pipectl/pipectl/engine/config"
 )
 
 func upTo(n int) []string {
@@ -408,5 +410,40 @@ edges: [in -> out]
 		if got := sinkOf(t, e, "out").sizes; len(got) != 3 {
 			t.Errorf("batches of %v in 2.5 s, want one a second", got)
 		}
+	})
+}
+
+// TestApplyFreesABlockedProducer: with a sink that hangs, the policy of a full
+// edge is changed, and the source runs on at once.
+func TestApplyFreesABlockedProducer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := build(t, `
+sources: {in: {type: numbers, count: 1000, batch: 10}}
+sinks: {out: {type: memory, hang: 1}}
+edges: [{from: in, to: out, buffer: 50}]
+`)
+		done := make(chan Receipt)
+		go func() {
+			r, _ := run(t, e)
+			done <- r
+		}()
+		time.Sleep(time.Second)
+		if st := e.Status().Sources["in"]; st.Read >= 1000 {
+			t.Fatalf("read %d events past a hanging sink", st.Read)
+		}
+		s := e.cfg.Edges[0].EdgeSettings
+		s.Policy.Type = config.DropNewest
+		if g, err := e.Apply("in->out", s); g != 2 || err != nil {
+			t.Fatalf("generation %d, error %v", g, err)
+		}
+		time.Sleep(time.Second)
+		if st := e.Status(); st.Sources["in"].Read != 1000 || st.Edges["in->out"].Dropped["newest"] == 0 {
+			t.Errorf("after the change: %+v, %+v", st.Sources["in"], st.Edges["in->out"])
+		}
+		if _, err := e.Apply("nowhere", s); err == nil {
+			t.Error("an unknown edge must be an error")
+		}
+		e.Stop()
+		<-done
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/config"
@@ -21,7 +20,7 @@ func init() {
 	pipe.RegisterStage("script", func() pipe.Stage { return &script{} })
 	pipe.RegisterStage("cases", func() pipe.Stage { return &cases{} })
 	pipe.RegisterStage("pairs", func() pipe.Stage { return &pairs{} })
-	pipe.RegisterSink("memory", func() pipe.Sink { return &memory{} })
+	pipe.RegisterSink("memory", func() pipe.Sink { return &memory{free: make(chan struct{})} })
 }
 
 // numbers reads the lines 0, 1, 2, … and then ends, or waits when it is endless.
@@ -208,7 +207,8 @@ func (p *pairs) emit(out *pipe.Out) {
 }
 
 // memory keeps what it is given, after behaving as told: Fail so many writes,
-// Hang for ever at write N (Deaf: even past its context), Panic at write N.
+// Hang for ever at write N (Deaf: even past its context, until free is closed),
+// Panic at write N.
 type memory struct {
 	Fail    int           `yaml:"fail"`
 	Class   string        `yaml:"class"`
@@ -217,6 +217,8 @@ type memory struct {
 	Panic   int           `yaml:"panic"`
 	Partial int           `yaml:"partial"` // refuse every so many events for good
 	Wait    pipe.Duration `yaml:"wait"`
+
+	free chan struct{}
 
 	mu     sync.Mutex // guards what follows
 	writes int
@@ -235,7 +237,8 @@ func (m *memory) Write(ctx context.Context, in []*pipe.Event) error {
 	}
 	switch {
 	case m.Hang == w && m.Deaf:
-		select {}
+		<-m.free
+		return nil
 	case m.Hang == w:
 		<-ctx.Done()
 		return ctx.Err()
@@ -298,9 +301,14 @@ func sinkOf(t testing.TB, e *Engine, name string) *memory {
 	return nil
 }
 
-// run runs a pipeline to its end and lets the oracle look at it.
+// run runs a pipeline to its end and lets the oracle look at it. An hour, of
+// fake time mostly, is a hang.
 func run(t testing.TB, e *Engine) (Receipt, error) {
 	t.Helper()
+	defer time.AfterFunc(time.Hour, func() {
+		t.Error("the pipeline hangs")
+		e.Stop()
+	}).Stop()
 	r, err := e.Run(t.Context())
 	oracle(t, e, r)
 	return r, err
@@ -337,13 +345,3 @@ func oracle(t testing.TB, e *Engine, r Receipt) {
 }
 
 func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
-
-// synctestOrReal runs f in a bubble of fake time, or in real time when it leaves
-// a goroutine behind for ever, which a bubble does not allow.
-func synctestOrReal(t *testing.T, real bool, f func(t *testing.T)) {
-	if real {
-		f(t)
-		return
-	}
-	synctest.Test(t, f)
-}

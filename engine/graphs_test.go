@@ -13,10 +13,13 @@ import (
 // TestRandomGraphs runs random pipelines (shapes, policies, bounds, workers,
 // failing, splitting, forgetting and panicking stages, failing and hanging
 // sinks) that end by themselves, are drained or are stopped at a random moment,
-// in fake time, and lets the oracle look at every one. 300 graphs, or as many as
-// PIPECTL_GRAPHS says.
+// in fake time, and lets the oracle look at every one. 300 graphs, 20,000 with
+// PIPECTL_TORTURE=1, or as many as PIPECTL_GRAPHS says.
 func TestRandomGraphs(t *testing.T) {
 	n := 300
+	if torture {
+		n = 20_000
+	}
 	if s := os.Getenv("PIPECTL_GRAPHS"); s != "" {
 		fmt.Sscan(s, &n)
 	}

@@ -52,27 +52,39 @@ edges: [in -> two -> out]
 
 // TestDeadline: a sink that hangs does not outlive the deadline by more than a
 // second, whether it listens to its context or not, and nothing is unaccounted.
+// A write that comes back after that changes nothing any more.
 func TestDeadline(t *testing.T) {
+	f := func(replay, deaf bool) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			e := build(t, sprintf(stuck, replay, deaf))
+			start := time.Now()
+			time.AfterFunc(time.Second, e.Drain)
+			r, _ := run(t, e)
+			took := time.Since(start)
+			if took < 6*time.Second || took > 7*time.Second {
+				t.Errorf("deaf %v: ended after %v, want 1s + 5s deadline + at most 1s", deaf, took)
+			}
+			s := r.Sources["in"]
+			if r.ExitCode != 3 || r.Outcome != Stopped || r.Balance.Returned == 0 {
+				t.Errorf("deaf %v: outcome %s, exit code %d, balance %+v", deaf, r.Outcome, r.ExitCode, r.Balance)
+			}
+			if s.Returned+s.Lost != r.Balance.Returned {
+				t.Errorf("deaf %v: source %+v, balance %+v: want as many returned", deaf, s, r.Balance)
+			}
+			if replay != (s.Returned > 0) || replay == (s.Lost > 0) {
+				t.Errorf("replay %v: source %+v", replay, s)
+			}
+			close(sinkOf(t, e, "out").free)
+			synctest.Wait()
+			if late := e.Status(); late.Balance != r.Balance || late.Outcome != Stopped {
+				t.Errorf("deaf %v: the late write changed %+v to %+v", deaf, r.Balance, late.Balance)
+			}
+		})
+	}
 	for _, deaf := range []bool{false, true} {
-		for _, replay := range []bool{false, true} {
-			synctestOrReal(t, deaf, func(t *testing.T) {
-				e := build(t, sprintf(stuck, replay, deaf))
-				start := time.Now()
-				time.AfterFunc(time.Second, e.Drain)
-				r, _ := run(t, e)
-				took := time.Since(start)
-				if took < 6*time.Second || took > 7*time.Second {
-					t.Errorf("deaf %v: ended after %v, want 1s + 5s deadline + at most 1s", deaf, took)
-				}
-				s := r.Sources["in"]
-				if r.ExitCode != 3 || r.Outcome != Stopped || r.Balance.Returned == 0 {
-					t.Errorf("deaf %v: outcome %s, exit code %d, balance %+v", deaf, r.Outcome, r.ExitCode, r.Balance)
-				}
-				if replay != (s.Returned > 0) || replay == (s.Lost > 0) {
-					t.Errorf("replay %v: source %+v", replay, s)
-				}
-			})
-		}
+		f(false, deaf)
+		f(true, deaf)
 	}
 }
 

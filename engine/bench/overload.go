@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/pipectl/pipectl/engine"
@@ -38,11 +37,11 @@ func overload(d time.Duration) error {
 	for _, policy := range []string{"block", "drop-oldest", "drop-newest", "drop-random", "{type: sample, base_rate: 1.0, min_rate: 0.01, threshold: 0.5}"} {
 		cmd := exec.Command(os.Args[0], "child", "overload", policy, d.String())
 		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
+		peak, err := cmd.Output()
+		if err != nil {
 			return err
 		}
-		rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
-		fmt.Printf("%-70s %6.1f MiB\n", policy, float64(rss)/(1<<20))
+		fmt.Printf("%-70s %s\n", policy, strings.TrimSpace(string(peak)))
 	}
 	return nil
 }
@@ -61,7 +60,25 @@ func overloadChild(policy, d string) error {
 	if err == nil && r.Balance.Error != 0 {
 		err = fmt.Errorf("the books do not balance: %+v", r.Balance)
 	}
+	if err == nil {
+		err = printPeak()
+	}
 	return err
+}
+
+// printPeak prints the peak resident memory of this process. What the parent sees
+// of it after the end would include the parent's own.
+func printPeak() error {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return fmt.Errorf("peak memory is read from /proc, which this system does not have: %w", err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if peak, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			fmt.Println(strings.TrimSpace(peak))
+		}
+	}
+	return nil
 }
 
 func build(yaml string) (*engine.Engine, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,11 +61,15 @@ func TestRetriesUntilItWorks(t *testing.T) {
 
 func TestClassesThatAreNotRetried(t *testing.T) {
 	for _, class := range []pipe.Class{pipe.Permanent, pipe.Poison, pipe.Fatal} {
-		s := &script{answers: []func(context.Context, []*pipe.Event) error{fails(pipe.Classed(class, errors.New("no")))}}
-		attempts, err := New(s, 0, DefaultRetry, quiet).Write(t.Context(), batch(1))
-		if err == nil || attempts != 1 || pipe.ClassOf(err, "") != class {
-			t.Errorf("%s: %d attempts, error %v", class, attempts, err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			s := &script{answers: []func(context.Context, []*pipe.Event) error{fails(pipe.Classed(class, errors.New("no")))}}
+			attempts, err := New(s, 0, DefaultRetry, quiet).Write(ctx, batch(1))
+			if err == nil || attempts != 1 || pipe.ClassOf(err, "") != class {
+				t.Errorf("%s: %d attempts, error %v", class, attempts, err)
+			}
+		})
 	}
 }
 
@@ -74,7 +79,7 @@ func TestLimits(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{answers: []func(context.Context, []*pipe.Event) error{fails(errors.New("down"))}}
 			attempts, err := New(s, 0, r, quiet).Write(t.Context(), batch(1))
-			if err == nil || attempts != wantAttempts {
+			if err == nil || attempts != wantAttempts || strings.Contains(err.Error(), "gave up after") != (attempts > 1) {
 				t.Errorf("%+v: %d attempts, want %d (error %v)", r, attempts, wantAttempts, err)
 			}
 		})
@@ -100,6 +105,7 @@ func TestRetryAfter(t *testing.T) {
 		})
 	}
 	f(7*time.Second, 7*time.Second)
+	f(time.Second/2, time.Second)
 	f(time.Hour, 20*time.Second)
 	f(-time.Hour, time.Second)
 	f(0, time.Second)

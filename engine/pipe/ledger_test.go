@@ -147,6 +147,10 @@ func TestMemoryIsUsedAgain(t *testing.T) {
 	})
 	f("one open", false, func(e []*Event) { Settle(e[1:], Delivered) })
 	f("one detached", true, func(e []*Event) { e[0].Detach(); Settle(e[1:], Delivered) })
+	f("one detached and settled, one open", false, func(e []*Event) {
+		Settle([]*Event{e[0].Detach()}, Delivered)
+		Settle(e[1:2], Delivered)
+	})
 	f("detached twice", true, func(e []*Event) { e[0].Detach().Detach(); Settle(e[1:], Delivered) })
 	f("a fork open", false, func(e []*Event) { Fork(e[0]); Settle(e, Delivered) })
 	f("all forked, forks open", false, func(e []*Event) { ForkAll(e); Settle(e, Delivered) })

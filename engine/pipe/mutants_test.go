@@ -70,7 +70,7 @@ var mutants = []mutant.Mutant{
 	{Name: "the mark passes a failure", File: "ack.go", Tests: "TestLowWaterMark",
 		Old: " || !Outcome(o.worst.Load()).Acked()", New: ""},
 	{Name: "the mark moves on after a failure", File: "ledger.go", Tests: "TestLowWaterMark",
-		Old: "w.stopped = !whole", New: ""},
+		Old: "w.stopped = !whole", New: "_ = whole"},
 	{Name: "the mark passes an open group", File: "ledger.go", Tests: "TestLowWaterMark",
 		Old: "\t\tw.done[g] = true\n\t\treturn", New: "\t\tw.advance(g)\n\t\tw.done[g] = true\n\t\treturn"},
 	{Name: "a settled group is waited for", File: "ledger.go", Tests: "TestLowWaterMark",
@@ -78,7 +78,7 @@ var mutants = []mutant.Mutant{
 	{Name: "final marks leave out the open group", File: "ledger.go", Tests: "TestLowWaterMark",
 		Old: "w.advance(w.groups[w.head])\n\t\t}\n\t}\n\tl.mu.Unlock()", New: "}\n\t}\n\tl.mu.Unlock()"},
 	{Name: "partitions share a mark", File: "ledger.go", Tests: "TestLowWaterMark",
-		Old: "marks = append(marks, Mark{p, w.mark})", New: "marks = append(marks, Mark{\"p0\", w.mark})"},
+		Old: "marks = append(marks, Mark{p, w.mark})", New: "marks = append(marks, Mark{p[:0] + \"p0\", w.mark})"},
 	{Name: "old marks are handed out again", File: "ledger.go", Tests: "TestLowWaterMark",
 		Old: "w.marked = false\n", New: ""},
 

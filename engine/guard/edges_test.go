@@ -1,0 +1,88 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pipectl/pipectl/engine/pipe"
+)
+
+type answer = func(context.Context, []*pipe.Event) error
+
+// TestManyRetries: after any number of attempts the wait is the maximum.
+func TestManyRetries(t *testing.T) {
+	g := New(&script{}, 0, Retry{Initial: 250 * time.Millisecond, Max: 30 * time.Second}, quiet)
+	for attempts := 10; attempts < 200; attempts++ {
+		if wait, again := g.next(errors.New("down"), attempts, 0); !again || wait != 30*time.Second {
+			t.Fatalf("attempt %d: waits %v, again %v", attempts, wait, again)
+		}
+	}
+}
+
+// TestPartialGivesUp: when retries of a part end, by a limit or by a stop, what
+// was not written is named and what was written is not.
+func TestPartialGivesUp(t *testing.T) {
+	f := func(r Retry, stop time.Duration, want error) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			down := errors.New("busy")
+			s := &script{answers: []answer{
+				fails(&pipe.PartialError{Items: []pipe.ItemError{{Index: 1, Err: down}, {Index: 3, Err: down}}}),
+				fails(&pipe.PartialError{Items: []pipe.ItemError{{Index: 1, Err: down}}}),
+				fails(down),
+			}}
+			ctx, cancel := context.WithTimeout(t.Context(), stop)
+			defer cancel()
+			_, err := New(s, 0, r, quiet).Write(ctx, batch(5))
+			var part *pipe.PartialError
+			if !errors.As(err, &part) || len(part.Items) != 1 || part.Items[0].Index != 3 || want != nil && !errors.Is(part.Items[0].Err, want) {
+				t.Errorf("got %v (%+v), want event 3 to have failed", err, part)
+			}
+		})
+	}
+	f(Retry{Initial: time.Second, Max: time.Second, MaxAttempts: 4}, time.Hour, nil)
+	f(Retry{Initial: time.Second, Max: time.Second, MaxElapsed: 10 * time.Second}, time.Hour, nil)
+	f(Retry{Initial: time.Second, Max: time.Second}, 5500*time.Millisecond, context.DeadlineExceeded)
+}
+
+// TestTimeoutIsRetryable: whatever a sink makes of the end of its time.
+func TestTimeoutIsRetryable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(ctx context.Context, _ []*pipe.Event) error {
+			<-ctx.Done()
+			return pipe.Classed(pipe.Permanent, errors.New("cut short"))
+		}
+		s := &script{answers: []answer{slow, ok}}
+		if attempts, err := New(s, time.Second, DefaultRetry, quiet).Write(t.Context(), batch(1)); err != nil || attempts != 2 {
+			t.Errorf("%d attempts, error %v", attempts, err)
+		}
+	})
+}
+
+// TestStopWins: an error that comes with a stop is the stop's, not the sink's.
+func TestStopWins(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &script{answers: []answer{func(context.Context, []*pipe.Event) error {
+		cancel()
+		return pipe.Classed(pipe.Permanent, errors.New("closed"))
+	}}}
+	if _, err := New(s, 0, DefaultRetry, quiet).Write(ctx, batch(1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+}
+
+// TestFailing: between a failure and the next success a sink counts as failing.
+func TestFailing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{answers: []answer{fails(errors.New("down")), ok}}
+		g := New(s, 0, Retry{Initial: time.Second, Max: time.Second}, quiet)
+		during := make(chan bool, 1)
+		time.AfterFunc(time.Second/2, func() { during <- g.Failing() })
+		if _, err := g.Write(t.Context(), batch(1)); err != nil || !<-during || g.Failing() {
+			t.Errorf("error %v, or not failing during the wait, or failing after it: %v", err, g.Failing())
+		}
+	})
+}
