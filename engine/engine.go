@@ -53,6 +53,7 @@ type Engine struct {
 	started time.Time
 	ended   time.Time
 	state   State
+	drainBy time.Time // when draining becomes a stop
 	failure error
 	opened  []closer // in order of opening
 }
@@ -71,8 +72,10 @@ const (
 	Failed   State = "failed"
 )
 
+func (s State) final() bool { return s == Drained || s == Stopped || s == Failed }
+
 type closer struct {
-	name  string
+	node  *node
 	close func(context.Context) error
 }
 
@@ -100,15 +103,14 @@ func (e *Engine) Run(ctx context.Context) (Receipt, error) {
 		if e.working.Err() == nil { // a stop while opening is no failure
 			e.record(err)
 		}
-		e.closeAll()
+		e.finishUp()
 		return e.receipt(), e.err()
 	}
 	e.setState(Running)
 	e.start()
 	e.wait()
 	e.settleRest()
-	e.commitAll()
-	e.closeAll()
+	e.finishUp()
 	return e.receipt(), e.err()
 }
 
@@ -126,6 +128,7 @@ func (e *Engine) Drain() {
 		e.state = Draining
 	}
 	e.deadline = time.AfterFunc(e.cfg.Shutdown.Timeout.D(), e.expire)
+	e.drainBy = time.Now().Add(e.cfg.Shutdown.Timeout.D())
 	e.mu.Unlock()
 	for _, s := range e.sources {
 		s.drain()

@@ -132,6 +132,7 @@ func randomGraph(r *rand.Rand) string {
 		fmt.Fprintf(&y, "  k%d: {type: memory, fail: %d, class: %s, partial: %d, wait: %dms, hang: %d, on_error: drop}\n", i,
 			r.IntN(3), pick("retryable", "permanent", "throttled"), r.IntN(2)*11, r.IntN(5), r.IntN(4)/3*r.IntN(20))
 		edge(o, fmt.Sprintf("k%d", i))
+		fails = append(fails, fmt.Sprintf("k%d.failed", i))
 	}
 	fmt.Fprintf(&y, "  dead: {type: memory}\n")
 	edge(fails[r.IntN(len(fails))], "dead")

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -40,7 +39,7 @@ func (e *Engine) openOne(n *node, component any) error {
 		}
 	}
 	if c, ok := component.(pipe.Closer); ok {
-		e.opened = append(e.opened, closer{n.cfg.Name, c.Close})
+		e.opened = append(e.opened, closer{n, c.Close})
 	}
 	return nil
 }
@@ -113,9 +112,16 @@ func (e *Engine) giveUp() {
 	for _, n := range e.nodes() {
 		for _, h := range n.hands {
 			if events := h.abandon(); len(events) > 0 {
+				n.hung.Store(true)
 				n.log.Warn("gave up a worker that ignores the stop", "events", len(events))
 				n.settleReturned(events)
 			}
+		}
+		// A holder that hangs keeps its events out of reach: they are counted, and
+		// their sources are never told.
+		if held := n.count.held.Swap(0); held > 0 {
+			n.hung.Store(true)
+			n.count.returned.Add(held)
 		}
 	}
 }
@@ -130,53 +136,60 @@ func (e *Engine) settleRest() {
 	}
 }
 
-// closing is how long components get to commit and close after the end.
-const closing = 400 * time.Millisecond
+// closing is how long components get to commit and close after a stop.
+const closing = 500 * time.Millisecond
 
-// commitAll saves the settled positions of all sources.
-func (e *Engine) commitAll() {
-	ctx, cancel := e.closeContext()
+// finishUp saves the settled positions and closes the components. Both together
+// end with the drain deadline, and soon after a stop; who hangs is left behind.
+func (e *Engine) finishUp() {
+	ctx, cancel := context.WithTimeout(e.always, e.timeLeft())
 	defer cancel()
+	defer context.AfterFunc(e.working, func() { time.AfterFunc(closing, cancel) })()
 	for _, s := range e.sources {
-		if err := s.finalCommit(ctx); err != nil {
-			e.record(err)
-		}
+		e.bounded(ctx, "position not saved in time", func() error { return s.finalCommit(ctx) })
 	}
-}
-
-// closeContext bounds closing: after a stop there is little time left.
-func (e *Engine) closeContext() (context.Context, context.CancelFunc) {
-	if e.working.Err() != nil {
-		return context.WithTimeout(e.always, closing)
-	}
-	return context.WithTimeout(e.always, e.cfg.Shutdown.Timeout.D())
-}
-
-// closeAll closes the components in reverse order of opening. One that hangs is
-// left behind.
-func (e *Engine) closeAll() {
-	ctx, cancel := e.closeContext()
-	defer cancel()
 	e.stopRead()
-	done := make(chan error, 1)
-	go func() {
-		var errs []error
-		for i := len(e.opened) - 1; i >= 0; i-- {
-			if err := e.opened[i].close(ctx); err != nil && ctx.Err() == nil {
-				errs = append(errs, fmt.Errorf("%s: close: %w", e.opened[i].name, err))
-			}
+	for i := len(e.opened) - 1; i >= 0; i-- {
+		if c := e.opened[i]; !c.node.hung.Load() {
+			e.bounded(ctx, "a component did not close in time", func() error { return c.shut(ctx) })
 		}
-		done <- errors.Join(errs...)
-	}()
+	}
+	e.finish()
+}
+
+// timeLeft is how long closing may take.
+func (e *Engine) timeLeft() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.working.Err() != nil:
+		return closing
+	case e.drainBy.IsZero():
+		return e.cfg.Shutdown.Timeout.D()
+	}
+	return max(closing, time.Until(e.drainBy))
+}
+
+// bounded runs f, records its error, and stops waiting for it when ctx ends.
+func (e *Engine) bounded(ctx context.Context, late string, f func() error) {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
 	select {
 	case err := <-done:
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			e.record(err)
 		}
 	case <-ctx.Done():
-		e.log.Warn("a component did not close in time")
+		e.log.Warn(late)
 	}
-	e.finish()
+}
+
+// shut closes one component.
+func (c closer) shut(ctx context.Context) error {
+	if err, _ := c.node.guarded(func() error { return c.close(ctx) }); err != nil {
+		return fmt.Errorf("%s: close: %w", c.node.cfg.Name, err)
+	}
+	return nil
 }
 
 // finish fixes the outcome.

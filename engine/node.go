@@ -35,6 +35,7 @@ type node struct {
 	done  sync.WaitGroup
 
 	panics panicBudget
+	hung   atomic.Bool // a worker of it was given up and may still be at work
 }
 
 // counters are a node's figures, in events. They only rise.

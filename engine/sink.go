@@ -29,6 +29,7 @@ type sinkNode struct {
 // run writes batches until the edges are closed and empty or work is stopped.
 func (s *sinkNode) run() {
 	defer s.done.Done()
+	defer s.closeOutputs()
 	for {
 		n, over := s.collect()
 		for rest := s.buf[:n]; len(rest) > 0; {
@@ -56,8 +57,8 @@ func (s *sinkNode) collect() (n int, over bool) {
 	case <-s.wake: // left over from the batch before
 	default:
 	}
-	due := time.AfterFunc(s.batch.Interval.D(), s.poke)
-	defer due.Stop()
+	due := time.Now().Add(s.batch.Interval.D())
+	defer time.AfterFunc(s.batch.Interval.D(), s.poke).Stop()
 	bytes := int64(0)
 	for counted := 0; !over; {
 		for ; counted < n; counted++ {
@@ -70,7 +71,7 @@ func (s *sinkNode) collect() (n int, over bool) {
 		var k int
 		k, over = s.receive(s.eng.working, s.buf[n:], s.wake)
 		n += k
-		if k == 0 && !over {
+		if k == 0 || !time.Now().Before(due) {
 			break // the interval is over, or the pipeline drains
 		}
 	}

@@ -69,7 +69,7 @@ func (s *sourceNode) commitLoop(stop <-chan struct{}) {
 	for {
 		select {
 		case <-tick.C:
-			if err := commit(s.eng.always, c, s.ledger.Marks()); err != nil {
+			if err := s.commit(s.eng.working, c, s.ledger.Marks()); err != nil {
 				s.log.Warn("position not saved; it is tried again", "error", err)
 			}
 		case <-stop:
@@ -84,22 +84,23 @@ func (s *sourceNode) finalCommit(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	if err := commit(ctx, c, s.ledger.FinalMarks()); err != nil {
+	if err := s.commit(ctx, c, s.ledger.FinalMarks()); err != nil {
 		return fmt.Errorf("source %s: position not saved, events since the last save will be read again: %w", s.cfg.Name, err)
 	}
 	return nil
 }
 
-func commit(ctx context.Context, c pipe.Committer, marks []pipe.Mark) error {
+func (s *sourceNode) commit(ctx context.Context, c pipe.Committer, marks []pipe.Mark) error {
 	if len(marks) == 0 {
 		return nil
 	}
-	return c.Commit(ctx, marks)
+	err, _ := s.guarded(func() error { return c.Commit(ctx, marks) })
+	return err
 }
 
 // drain tells the source that it must not take input any more.
 func (s *sourceNode) drain() {
 	if d, ok := s.src.(pipe.Drainer); ok {
-		d.Drain()
+		_, _ = s.guarded(func() error { d.Drain(); return nil }) // a panic is logged and counted
 	}
 }

@@ -38,6 +38,7 @@ func (s *stageNode) newWorker() *worker {
 // run takes steps until the edges are closed and empty or work is stopped.
 func (w *worker) run() {
 	defer w.done.Done()
+	defer w.returnKept()
 	for {
 		n, turn, over := w.take()
 		if n > 0 && !w.step(w.buf[:n], turn) {
@@ -49,6 +50,17 @@ func (w *worker) run() {
 		if over {
 			return
 		}
+	}
+}
+
+// returnKept ends what a holder kept and did not give back at the end.
+func (w *worker) returnKept() {
+	if !w.hand.give() {
+		return // given up: giveUp has counted them
+	}
+	if kept := w.out.TakeKept(); len(kept) > 0 {
+		w.count.held.Add(-int64(len(kept)))
+		w.settleReturned(kept)
 	}
 }
 
@@ -152,6 +164,7 @@ func (w *worker) call(in []*pipe.Event) (err error, panicked bool) {
 // is returned if work is being stopped, and has failed otherwise.
 func (w *worker) conclude(in []*pipe.Event) {
 	given := len(in)
+	w.out.DropLostCopies()
 	switch {
 	case w.out.Complete(given):
 	case w.eng.working.Err() != nil:
@@ -200,6 +213,9 @@ func (w *worker) flush(final bool) bool {
 	}
 	w.out.Reset()
 	err, _ := w.guarded(func() error { return w.holder.Flush(w.eng.working, w.out, final || w.eng.isDraining()) })
+	if !w.hand.give() {
+		return false
+	}
 	if err != nil && !stopped {
 		w.eng.failWith(&NodeError{Node: w.cfg.Name, Kind: pipe.KindStage, Err: err})
 	}

@@ -156,14 +156,18 @@ func (e *Engine) nodeStatus(s *Status) {
 	}
 	for _, n := range e.sources {
 		s.SourceNames = append(s.SourceNames, n.cfg.Name)
-		s.Sources[n.cfg.Name] = n.status(&s.Balance)
+		s.Sources[n.cfg.Name] = n.status(&s.Balance, s.Outcome.final())
 	}
 }
 
-func (s *sourceNode) status(a *Balance) SourceStatus {
+func (s *sourceNode) status(a *Balance, final bool) SourceStatus {
 	t := s.ledger.Tally()
 	st := SourceStatus{Read: t.Read, Acked: t.Acked, Nacked: t.Nacked, Returned: t.Returned,
 		InFlight: t.OpenEvents, Failed: s.count.failed.Load()}
+	if final { // what nobody settled because its worker was given up
+		st.Returned, st.InFlight = st.Returned+t.OpenEvents, 0
+		t.Returned = st.Returned
+	}
 	if !s.traits.Replays {
 		st.Returned, st.Lost = 0, t.Returned
 	}
@@ -194,13 +198,12 @@ func (n *node) addEnds(a *Balance) {
 // by themselves. Once it has ended nothing may be left but what is still queued.
 func (a *Balance) close(queued int64, state State) {
 	open := a.Read + a.Created - a.Delivered - a.DeadLettered - a.Filtered - a.Merged - a.Dropped - a.Failed - a.Returned
-	switch state {
-	case Drained, Stopped, Failed:
-		a.InFlight = queued
-		a.Error += open - queued
-	default:
+	if !state.final() {
 		a.InFlight = open
+		return
 	}
+	a.InFlight = queued
+	a.Error += open - queued
 }
 
 // policyReasons are the drop reasons that a policy's figures always show.

@@ -67,7 +67,9 @@ func (s *Sink) Write(ctx context.Context, in []*pipe.Event) (attempts int, err e
 			break
 		}
 		var part *pipe.PartialError
-		if errors.As(err, &part) {
+		if errors.As(err, &part) && !valid(part, len(in)) {
+			err = pipe.Classed(pipe.Permanent, errors.New("the sink reports a failure of an event that it was not given, or reports one twice"))
+		} else if part != nil {
 			in, index, err = s.sift(in, index, part, &lost, attempts)
 			if len(in) == 0 {
 				break
@@ -110,6 +112,18 @@ func (s *Sink) sift(in []*pipe.Event, index []int, part *pipe.PartialError, lost
 		again, at, err = append(again, in[it.Index]), append(at, i), it.Err
 	}
 	return again, at, err
+}
+
+// valid reports whether a partial failure names events of a batch of n, each once.
+func valid(part *pipe.PartialError, n int) bool {
+	named := make(map[int]bool, len(part.Items))
+	for _, it := range part.Items {
+		if it.Index < 0 || it.Index >= n || named[it.Index] {
+			return false
+		}
+		named[it.Index] = true
+	}
+	return len(named) > 0
 }
 
 // exhausted names the limit in an error that is not retried any more.

@@ -2,6 +2,8 @@ package pipe
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	"github.com/pipectl/pipectl/engine/record"
@@ -28,6 +30,8 @@ type Out struct {
 	released int64
 	double   int64
 	scratch  []byte
+	copies   []*Event            // made by Copy in this step
+	kept     map[*Event]struct{} // held beyond their step; nil until Hold
 }
 
 // NewOut makes an Out with n output ports. Only the engine and tests call it.
@@ -104,6 +108,7 @@ func (o *Out) Copy(e *Event) *Event {
 	c := Fork(e)
 	c.decided = 0
 	o.created++
+	o.copies = append(o.copies, c)
 	return c
 }
 
@@ -138,12 +143,17 @@ func (o *Out) Split(e *Event, bodies []record.Body) {
 func (o *Out) Hold(e *Event) {
 	if o.decide(e) {
 		o.held++
+		if o.kept == nil {
+			o.kept = map[*Event]struct{}{}
+		}
+		o.kept[e] = struct{}{}
 	}
 }
 
 // Release gives a held event back, so that it can be emitted, filtered or failed.
 func (o *Out) Release(e *Event) *Event {
 	e.decided = 0
+	delete(o.kept, e)
 	o.released++
 	return e
 }
@@ -154,6 +164,9 @@ func (o *Out) Release(e *Event) *Event {
 func (o *Out) Merge(parents []*Event, body record.Body) *Event {
 	m := merge(parents)
 	m.Body = body
+	for _, p := range parents {
+		delete(o.kept, p)
+	}
 	o.released += int64(len(parents))
 	o.merged += int64(len(parents)) - 1
 	o.EmitTo(0, m)
@@ -197,6 +210,25 @@ func (o *Out) FailUndecided(in []*Event, err error) {
 	}
 }
 
+// DropLostCopies takes back the copies that a step made and then, because it
+// panicked or failed, did not decide about. Engine only.
+func (o *Out) DropLostCopies() {
+	for i, c := range o.copies {
+		if c.decided != o.step {
+			o.created--
+			Settle(o.copies[i:i+1], Delivered) // the best outcome: it changes no result
+		}
+	}
+}
+
+// TakeKept returns the events that are still held and forgets them: for a holder
+// that ended without giving them back. Engine only.
+func (o *Out) TakeKept() []*Event {
+	kept := slices.Collect(maps.Keys(o.kept))
+	o.kept = nil
+	return kept
+}
+
 // Undecided appends to dst the events of in that have no decision yet. Engine only.
 func (o *Out) Undecided(dst, in []*Event) []*Event {
 	for _, e := range in {
@@ -232,6 +264,8 @@ func (o *Out) Reset() {
 	}
 	clear(o.filtered)
 	clear(o.failed)
+	clear(o.copies)
+	o.copies = o.copies[:0]
 	o.filtered, o.failed = o.filtered[:0], o.failed[:0]
 	o.unrouted, o.created, o.merged, o.held, o.released, o.double, o.decided = 0, 0, 0, 0, 0, 0, 0
 	o.step = steps.Add(1)
