@@ -48,6 +48,7 @@ type Engine struct {
 	deadline   *time.Timer
 	generation atomic.Uint64
 	returned   atomic.Int64 // taken out of edges at the end
+	gaveUp     atomic.Bool  // a stage's worker was left behind
 
 	mu      sync.Mutex // guards what follows
 	started time.Time

@@ -112,7 +112,7 @@ func (e *Engine) giveUp() {
 	for _, n := range e.nodes() {
 		for _, h := range n.hands {
 			if events := h.abandon(); len(events) > 0 {
-				n.hung.Store(true)
+				n.leaveBehind()
 				n.log.Warn("gave up a worker that ignores the stop", "events", len(events))
 				n.settleReturned(events)
 			}
@@ -120,9 +120,18 @@ func (e *Engine) giveUp() {
 		// A holder that hangs keeps its events out of reach: they are counted, and
 		// their sources are never told.
 		if held := n.count.held.Swap(0); held > 0 {
-			n.hung.Store(true)
+			n.leaveBehind()
 			n.count.returned.Add(held)
 		}
+	}
+}
+
+// leaveBehind marks a node whose worker may still be at work. Parts and copies
+// that a stage has made in that step are lost to the books of its sources.
+func (n *node) leaveBehind() {
+	n.hung.Store(true)
+	if n.cfg.Kind == pipe.KindStage {
+		n.eng.gaveUp.Store(true)
 	}
 }
 

@@ -160,7 +160,7 @@ var mutants = []mutant.Mutant{
 	{Name: "a stop while opening is a failure", File: "engine.go", Tests: "TestStopWhileOpening",
 		Old: "if e.working.Err() == nil { // a stop", New: "if true { // a stop"},
 	{Name: "what did not open is closed", File: "lifecycle.go", Tests: "TestStartFailure",
-		Old: "if o, ok := component.(pipe.Opener); ok {", New: "if c, ok := component.(pipe.Closer); ok {\n\t\te.opened = append(e.opened, closer{n.cfg.Name, c.Close})\n\t}\n\tif o, ok := component.(pipe.Opener); ok {"},
+		Old: "if o, ok := component.(pipe.Opener); ok {", New: "if c, ok := component.(pipe.Closer); ok {\n\t\te.opened = append(e.opened, closer{n, c.Close})\n\t}\n\tif o, ok := component.(pipe.Opener); ok {"},
 	{Name: "a source reads past its window", File: "source.go", Tests: "TestMaxInFlight",
 		Old: "if s.ledger.Acquire(s.eng.reading) != nil {", New: "if seq > 1 && seq%2 == 0 && s.ledger.Acquire(s.eng.reading) != nil {"},
 	{Name: "what was read with the end is lost", File: "source.go", Tests: "TestReadKeeps",

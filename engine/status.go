@@ -156,15 +156,15 @@ func (e *Engine) nodeStatus(s *Status) {
 	}
 	for _, n := range e.sources {
 		s.SourceNames = append(s.SourceNames, n.cfg.Name)
-		s.Sources[n.cfg.Name] = n.status(&s.Balance, s.Outcome.final())
+		s.Sources[n.cfg.Name] = n.status(&s.Balance, s.Outcome.final() && e.gaveUp.Load())
 	}
 }
 
-func (s *sourceNode) status(a *Balance, final bool) SourceStatus {
+func (s *sourceNode) status(a *Balance, gaveUp bool) SourceStatus {
 	t := s.ledger.Tally()
 	st := SourceStatus{Read: t.Read, Acked: t.Acked, Nacked: t.Nacked, Returned: t.Returned,
 		InFlight: t.OpenEvents, Failed: s.count.failed.Load()}
-	if final { // what nobody settled because its worker was given up
+	if gaveUp { // parts that a worker made before it was given up are never settled
 		st.Returned, st.InFlight = st.Returned+t.OpenEvents, 0
 		t.Returned = st.Returned
 	}
