@@ -114,7 +114,8 @@ func (e *Engine) giveUp() {
 			if events := h.abandon(); len(events) > 0 {
 				n.leaveBehind()
 				n.log.Warn("gave up a worker that ignores the stop", "events", len(events))
-				n.settleReturned(events)
+				n.count.returned.Add(int64(len(events)))
+				pipe.Abandon(events)
 			}
 		}
 		// A holder that hangs keeps its events out of reach: they are counted, and

@@ -155,12 +155,21 @@ var DoubleSettles atomic.Int64
 // by a component; the events must not be used afterwards.
 func Settle(events []*Event, o Outcome) {
 	for len(events) > 0 {
-		events = settleRun(events, o)
+		events = settleRun(events, o, true)
+	}
+}
+
+// Abandon returns events that a worker still holds and may still look at: they
+// are settled as Settle does, but not written to. The engine makes sure that the
+// worker cannot settle them a second time.
+func Abandon(events []*Event) {
+	for len(events) > 0 {
+		events = settleRun(events, Returned, false)
 	}
 }
 
 // settleRun settles the leading events that are of one group and returns the rest.
-func settleRun(events []*Event, o Outcome) []*Event {
+func settleRun(events []*Event, o Outcome, mark bool) []*Event {
 	g := events[0].group
 	messages, residents, n := int64(0), int64(0), 0
 	for _, e := range events {
@@ -172,7 +181,9 @@ func settleRun(events []*Event, o Outcome) []*Event {
 			doubleSettle(e, o)
 			continue
 		}
-		e.settled = true
+		if mark {
+			e.settled = true
+		}
 		if !e.detached {
 			residents++
 		}
