@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -155,16 +156,31 @@ func (e *Engine) finishUp() {
 	ctx, cancel := context.WithTimeout(e.always, e.timeLeft())
 	defer cancel()
 	defer context.AfterFunc(e.working, func() { time.AfterFunc(closing, cancel) })()
+	done := make(chan error, 1)
+	go func() { done <- e.commitAndClose(ctx) }() // one after another, never two at a time
+	select {
+	case err := <-done:
+		if err != nil {
+			e.record(err)
+		}
+	case <-ctx.Done():
+		e.log.Warn("a component did not save its position or close in time")
+	}
+	e.finish()
+}
+
+func (e *Engine) commitAndClose(ctx context.Context) error {
+	var errs []error
 	for _, s := range e.sources {
-		e.bounded(ctx, "position not saved in time", func() error { return s.finalCommit(ctx) })
+		errs = append(errs, s.finalCommit(ctx))
 	}
 	e.stopRead()
 	for i := len(e.opened) - 1; i >= 0; i-- {
 		if c := e.opened[i]; !c.node.hung.Load() {
-			e.bounded(ctx, "a component did not close in time", func() error { return c.shut(ctx) })
+			errs = append(errs, c.shut(ctx))
 		}
 	}
-	e.finish()
+	return errors.Join(errs...)
 }
 
 // timeLeft is how long closing may take.
@@ -178,20 +194,6 @@ func (e *Engine) timeLeft() time.Duration {
 		return e.cfg.Shutdown.Timeout.D()
 	}
 	return max(closing, time.Until(e.drainBy))
-}
-
-// bounded runs f, records its error, and stops waiting for it when ctx ends.
-func (e *Engine) bounded(ctx context.Context, late string, f func() error) {
-	done := make(chan error, 1)
-	go func() { done <- f() }()
-	select {
-	case err := <-done:
-		if err != nil && ctx.Err() == nil {
-			e.record(err)
-		}
-	case <-ctx.Done():
-		e.log.Warn(late)
-	}
 }
 
 // shut closes one component.
