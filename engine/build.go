@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/config"
@@ -23,137 +24,240 @@ func New(cfg *config.Pipeline, o Options) (*Engine, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg, log: o.Log}
+	e := &Engine{cfg: cfg, log: o.Log, observer: o.Observer}
 	e.reading, e.stopRead = context.WithCancel(context.Background())
 	e.working, e.stopWork = context.WithCancel(context.Background())
 	e.generation.Store(1)
-	byName := map[string]*node{}
-	for _, c := range cfg.Sources {
-		if err := e.addSource(c, byName); err != nil {
+	e.drainTime.Store(int64(cfg.Shutdown.Timeout.D()))
+	e.graph = &graph{byName: map[string]anyNode{}}
+	for _, c := range cfg.Nodes() {
+		n, err := e.newNode(c)
+		if err != nil {
 			return nil, err
 		}
+		e.graph.add(n)
 	}
-	for _, c := range cfg.Stages {
-		if err := e.addStage(c, byName); err != nil {
-			return nil, err
-		}
-	}
-	for _, c := range cfg.Sinks {
-		if err := e.addSink(c, byName); err != nil {
-			return nil, err
-		}
-	}
+	fans := map[*output][]*link{}
 	for _, c := range cfg.Edges {
-		if err := e.addEdge(c, byName); err != nil {
+		l, o, err := e.newLink(c, e.graph, 1)
+		if err != nil {
 			return nil, err
 		}
+		e.graph.links = append(e.graph.links, l)
+		l.to.inputs = append(l.to.inputs, l)
+		fans[o] = append(fans[o], l)
 	}
-	for _, n := range e.nodes() {
-		if len(n.inputs) > 0 {
-			n.in = edge.NewInbox(n.inputs...)
-		}
+	for o, links := range fans {
+		o.attach(links)
+	}
+	for _, n := range e.graph.nodes() {
+		n.setInputs(n.inputs)
 	}
 	return e, nil
 }
 
-func (e *Engine) newNode(c *config.Node, byName map[string]*node, n *node) {
+// anyNode is a *sourceNode, *stageNode or *sinkNode.
+type anyNode interface {
+	common() *node
+	component() any
+	start()
+}
+
+func (n *node) common() *node        { return n }
+func (s *sourceNode) component() any { return s.src }
+func (s *stageNode) component() any  { return s.doing.Load().stage }
+func (s *sinkNode) component() any   { return s.doing.Load().sink }
+
+// graph is the nodes and edges of one configuration, in the order of the file.
+// A reload makes another; the nodes and edges that stay are in both.
+type graph struct {
+	sources []*sourceNode
+	stages  []*stageNode
+	sinks   []*sinkNode
+	links   []*link
+	byName  map[string]anyNode
+}
+
+func (g *graph) add(n anyNode) {
+	switch n := n.(type) {
+	case *sourceNode:
+		g.sources = append(g.sources, n)
+	case *stageNode:
+		g.stages = append(g.stages, n)
+	case *sinkNode:
+		g.sinks = append(g.sinks, n)
+	}
+	g.byName[n.common().cfg.Name] = n
+}
+
+// nodes returns the common part of every node, in the order sinks, stages, sources.
+func (g *graph) nodes() []*node {
+	all := make([]*node, 0, len(g.byName))
+	for _, n := range g.all() {
+		all = append(all, n.common())
+	}
+	return all
+}
+
+// all returns every node, in the order sinks, stages, sources.
+func (g *graph) all() []anyNode {
+	all := make([]anyNode, 0, len(g.byName))
+	for _, s := range g.sinks {
+		all = append(all, s)
+	}
+	for _, s := range g.stages {
+		all = append(all, s)
+	}
+	for _, s := range g.sources {
+		all = append(all, s)
+	}
+	return all
+}
+
+func (g *graph) link(id string) *link {
+	for _, l := range g.links {
+		if l.ID() == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// newNode makes the node of c, without its edges.
+func (e *Engine) newNode(c *config.Node) (anyNode, error) {
+	switch c.Kind {
+	case pipe.KindSource:
+		if src, ok := c.Component.(pipe.Source); ok {
+			return e.newSource(c, src), nil
+		}
+	case pipe.KindStage:
+		if st, ok := c.Component.(pipe.Stage); ok {
+			return e.newStage(c, st), nil
+		}
+	case pipe.KindSink:
+		if sink, ok := c.Component.(pipe.Sink); ok {
+			return e.newSink(c, sink), nil
+		}
+	}
+	return nil, fmt.Errorf("%s %s: component of type %q is not a %s", c.Kind, c.Name, c.Type, c.Kind)
+}
+
+func (e *Engine) initNode(c *config.Node, n *node) {
 	n.cfg, n.eng, n.log = c, e, e.log.With("node", c.Name)
 	n.wake = make(chan time.Time, 1)
-	for _, p := range c.Ports {
-		n.outs = append(n.outs, &output{node: n, name: p.Name})
-	}
-	if len(n.outs) == 0 && c.Kind != pipe.KindSink {
-		n.outs = []*output{{node: n}}
-	}
-	byName[c.Name] = n
+	n.working, n.stop = context.WithCancel(e.working)
+	n.dropFailed.Store(c.OnError == config.OnErrorDrop)
+	n.failed = newOutput(n, failedPort)
+	n.setPorts(c.Ports)
 }
 
-func wrong(c *config.Node) error {
-	return fmt.Errorf("%s %s: component of type %q is not a %s", c.Kind, c.Name, c.Type, c.Kind)
+// setPorts gives the node outputs of these names; those it has already stay.
+func (n *node) setPorts(ports []pipe.Port) {
+	outs := n.portsFor(ports)
+	n.outs.Store(&outs)
 }
 
-func (e *Engine) addSource(c *config.Node, byName map[string]*node) error {
-	src, ok := c.Component.(pipe.Source)
-	if !ok {
-		return wrong(c)
+func (n *node) portsFor(ports []pipe.Port) []*output {
+	if len(ports) == 0 && n.cfg.Kind != pipe.KindSink {
+		ports = []pipe.Port{{}}
 	}
-	s := &sourceNode{src: src}
+	var have []*output
+	if p := n.outs.Load(); p != nil {
+		have = *p
+	}
+	outs := make([]*output, len(ports))
+	for i, p := range ports {
+		if at := slices.IndexFunc(have, func(o *output) bool { return o.name == p.Name }); at >= 0 {
+			outs[i] = have[at]
+		} else {
+			outs[i] = newOutput(n, p.Name)
+		}
+	}
+	return outs
+}
+
+func (e *Engine) newSource(c *config.Node, src pipe.Source) *sourceNode {
+	s := &sourceNode{src: src, stopSave: make(chan struct{})}
 	settler, _ := src.(pipe.Settler)
-	s.ledger = pipe.NewLedger(pipe.Window{Events: int64(c.MaxInFlight.Events), Bytes: int64(c.MaxInFlight.Bytes)}, settler)
+	s.ledger = pipe.NewLedger(window(c), settler)
 	if t, ok := src.(pipe.Traiter); ok {
 		s.traits = t.Traits()
 	}
-	e.newNode(c, byName, &s.node)
-	e.sources = append(e.sources, s)
-	return nil
+	e.initNode(c, &s.node)
+	s.reading, s.stopRead = context.WithCancel(e.reading)
+	return s
 }
 
-func (e *Engine) addStage(c *config.Node, byName map[string]*node) error {
-	st, ok := c.Component.(pipe.Stage)
-	if !ok {
-		return wrong(c)
-	}
-	s := &stageNode{stage: st, batch: maxBatch}
-	e.newNode(c, byName, &s.node)
-	s.holder, _ = st.(pipe.Holder)
-	if p, ok := st.(pipe.Paced); ok {
-		s.batch = min(maxBatch, max(1, p.MaxBatch()))
-	}
-	if c.Timeout > 0 {
-		s.batch = 1 // the timeout is per event
-	}
+func window(c *config.Node) pipe.Window {
+	return pipe.Window{Events: int64(c.MaxInFlight.Events), Bytes: int64(c.MaxInFlight.Bytes)}
+}
+
+func (e *Engine) newStage(c *config.Node, st pipe.Stage) *stageNode {
+	s := &stageNode{}
+	e.initNode(c, &s.node)
 	if c.Workers > 1 && c.Ordered {
 		s.line = newTurnstile()
 	}
-	e.stages = append(e.stages, s)
-	return nil
+	s.doing.Store(newStageJob(&s.node, st, c, s.ports()))
+	return s
 }
 
-func (e *Engine) addSink(c *config.Node, byName map[string]*node) error {
-	sink, ok := c.Component.(pipe.Sink)
-	if !ok {
-		return wrong(c)
-	}
-	s := &sinkNode{sink: sink, batch: c.Batch, filled: c.Batch.Interval > 0}
-	e.newNode(c, byName, &s.node)
-	s.guard = guard.New(sink, c.Timeout.D(), retry(c.Retry), s.log)
-	size := maxBatch
-	if s.filled || c.Batch.Events < maxBatch {
-		size = max(1, c.Batch.Events)
-	}
-	s.buf = make([]*pipe.Event, size)
+func (e *Engine) newSink(c *config.Node, sink pipe.Sink) *sinkNode {
+	s := &sinkNode{}
+	e.initNode(c, &s.node)
+	s.doing.Store(s.newJob(sink, c))
 	s.hands = []*hand{&s.hand}
-	e.sinks = append(e.sinks, s)
-	return nil
+	return s
 }
 
 func retry(c config.Retry) guard.Retry {
 	return guard.Retry{MaxAttempts: c.MaxAttempts, MaxElapsed: c.MaxElapsed.D(), Initial: c.Initial.D(), Max: c.Max.D(), Jitter: c.Jitter}
 }
 
-func (e *Engine) addEdge(c *config.Edge, byName map[string]*node) error {
-	from, to := byName[c.From], byName[c.To]
+// newLink makes the edge of c between nodes of g and returns the output where it
+// starts.
+func (e *Engine) newLink(c *config.Edge, g *graph, generation uint64) (*link, *output, error) {
+	from, to := g.byName[c.From], g.byName[c.To]
 	if from == nil || to == nil {
-		return fmt.Errorf("edge %s: unknown node", c.ID)
+		return nil, nil, fmt.Errorf("edge %s: unknown node", c.ID)
 	}
-	q := edge.New(c.ID, settings(&c.EdgeSettings), edge.Options{Generation: e.generation.Load()})
+	o := from.common().output(c.Port)
+	if o == nil {
+		return nil, nil, fmt.Errorf("edge %s: node %s has no port %q", c.ID, c.From, c.Port)
+	}
+	q := edge.New(c.ID, settings(&c.EdgeSettings), edge.Options{Generation: generation})
 	e.log.Debug("edge", "edge", c.ID, "policy", c.Policy.Type, "seed", q.Snapshot().Seed)
-	e.edges = append(e.edges, q)
-	to.inputs = append(to.inputs, q)
-	if c.Port == failedPort {
-		if from.failed == nil {
-			from.failed = &output{node: from, name: failedPort}
-		}
-		from.failed.edges = append(from.failed.edges, q)
-		return nil
+	return &link{Edge: q, from: from.common(), port: c.Port, to: to.common()}, o, nil
+}
+
+// output returns the port of that name, or nil.
+func (n *node) output(port string) *output {
+	if port == failedPort {
+		return n.failed
 	}
-	for _, o := range from.outs {
-		if o.name == c.Port {
-			o.edges = append(o.edges, q)
-			return nil
+	for _, o := range n.ports() {
+		if o.name == port {
+			return o
 		}
 	}
-	return fmt.Errorf("edge %s: node %s has no port %q", c.ID, c.From, c.Port)
+	return nil
+}
+
+// setInputs makes links the edges that the node receives from.
+func (n *node) setInputs(links []*link) {
+	n.inputs = links
+	if n.cfg.Kind == pipe.KindSource {
+		return
+	}
+	edges := make([]*edge.Edge, len(links))
+	for i, l := range links {
+		edges[i] = l.Edge
+	}
+	if n.in == nil {
+		n.in = edge.NewInbox(edges...)
+	} else {
+		n.in.Set(edges...)
+	}
 }
 
 // settings translates the file's words into the edge's.

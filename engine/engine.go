@@ -12,12 +12,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/config"
-	"github.com/pipectl/pipectl/engine/edge"
+	"github.com/pipectl/pipectl/engine/pipe"
 )
 
 // stopGrace is how long workers get to notice a stop before they are given up.
@@ -26,18 +27,24 @@ const stopGrace = 300 * time.Millisecond
 
 // Options are what a program may set beside the pipeline itself.
 type Options struct {
-	Log *slog.Logger // nil discards
+	Log      *slog.Logger  // nil discards
+	Observer pipe.Observer // is told about every step of every node; nil costs nothing
 }
 
 // Engine runs one pipeline once.
 type Engine struct {
-	cfg *config.Pipeline
-	log *slog.Logger
+	log      *slog.Logger
+	observer pipe.Observer
 
-	sources []*sourceNode
-	stages  []*stageNode
-	sinks   []*sinkNode
-	edges   []*edge.Edge
+	background sync.WaitGroup // what reloads have begun and Run must see the end of
+
+	changing sync.Mutex   // held by the one Reload that is going on
+	shape    sync.RWMutex // guards what follows; see Reload
+	cfg      *config.Pipeline
+	graph    *graph
+	leaving  []*departure // what reloads have taken out and has not ended yet
+	gone     Balance      // the account of what has left the pipeline
+	sealed   bool         // all nodes have ended: nothing can be added any more
 
 	always     context.Context // ends when Run returns
 	reading    context.Context // ends when sources must stop reading
@@ -46,6 +53,7 @@ type Engine struct {
 	stopWork   context.CancelFunc
 	draining   atomic.Bool
 	deadline   *time.Timer
+	drainTime  atomic.Int64 // shutdown.timeout in force
 	generation atomic.Uint64
 	returned   atomic.Int64 // taken out of edges at the end
 	gaveUp     atomic.Bool  // a stage's worker was left behind
@@ -56,7 +64,7 @@ type Engine struct {
 	state   State
 	drainBy time.Time // when draining becomes a stop
 	failure error
-	opened  []closer // in order of opening
+	opened  []closer // in order of opening; changed by reloads
 }
 
 // State is where a pipeline is in its life.
@@ -76,8 +84,9 @@ const (
 func (s State) final() bool { return s == Drained || s == Stopped || s == Failed }
 
 type closer struct {
-	node  *node
-	close func(context.Context) error
+	node      *node
+	component any
+	cancel    context.CancelFunc // ends the context it was opened with; nil at the start
 }
 
 // EdgeError is why a pipeline ended when an edge with then: fail timed out.
@@ -128,10 +137,13 @@ func (e *Engine) Drain() {
 	if e.state == Running {
 		e.state = Draining
 	}
-	e.deadline = time.AfterFunc(e.cfg.Shutdown.Timeout.D(), e.expire)
-	e.drainBy = time.Now().Add(e.cfg.Shutdown.Timeout.D())
+	timeout := e.shutdownTimeout()
+	e.deadline = time.AfterFunc(timeout, e.expire)
+	e.drainBy = time.Now().Add(timeout)
 	e.mu.Unlock()
-	for _, s := range e.sources {
+	e.shape.RLock()
+	defer e.shape.RUnlock()
+	for _, s := range e.graph.sources {
 		s.drain()
 	}
 	e.stopRead()
@@ -140,8 +152,11 @@ func (e *Engine) Drain() {
 	}
 }
 
+// shutdownTimeout is how long a drain may take, by the configuration in force.
+func (e *Engine) shutdownTimeout() time.Duration { return time.Duration(e.drainTime.Load()) }
+
 func (e *Engine) expire() {
-	e.log.Warn("shutdown timeout is over, stopping", "timeout", e.cfg.Shutdown.Timeout)
+	e.log.Warn("shutdown timeout is over, stopping", "timeout", e.shutdownTimeout())
 	e.Stop()
 }
 
@@ -155,20 +170,6 @@ func (e *Engine) Stop() {
 	}
 	e.mu.Unlock()
 	e.stopWork()
-}
-
-// Apply puts other settings in force on a running edge, by its id, and returns
-// the new generation. It neither waits nor loses what is queued; see edge.Apply.
-// The settings must be valid, as config.ParseEdgeSettings returns them.
-func (e *Engine) Apply(id string, s config.EdgeSettings) (generation uint64, err error) {
-	for _, q := range e.edges {
-		if q.ID() == id {
-			generation = e.generation.Add(1)
-			q.Apply(settings(&s), generation)
-			return generation, nil
-		}
-	}
-	return 0, fmt.Errorf("no edge %q", id)
 }
 
 func (e *Engine) isDraining() bool { return e.draining.Load() }
@@ -209,17 +210,24 @@ func (e *Engine) err() error {
 	return e.failure
 }
 
-// nodes returns the common part of every node, in the order sinks, stages, sources.
+// nodes returns the common part of every node, those that are leaving included,
+// consumers first. It is called with shape held.
 func (e *Engine) nodes() []*node {
-	var all []*node
-	for _, s := range e.sinks {
-		all = append(all, &s.node)
+	all := e.graph.nodes()
+	for _, d := range e.leaving {
+		for _, n := range d.nodes {
+			all = append(all, n.common())
+		}
 	}
-	for _, s := range e.stages {
-		all = append(all, &s.node)
-	}
-	for _, s := range e.sources {
-		all = append(all, &s.node)
+	return all
+}
+
+// links returns every edge, those that are leaving included. It is called with
+// shape held.
+func (e *Engine) links() []*link {
+	all := slices.Clone(e.graph.links)
+	for _, d := range e.leaving {
+		all = append(all, d.links...)
 	}
 	return all
 }

@@ -56,7 +56,7 @@ edges: [in -> out]
 	if !errors.As(err, &failed) || failed.Node != "in" || failed.Origin != "numbers:30" || !strings.Contains(err.Error(), "not a number") || !strings.Contains(err.Error(), "in.failed") {
 		t.Errorf("error %v", err)
 	}
-	if mark := e.sources[0].src.(*numbers).mark(); mark != 29 || r.ExitCode != ExitFailed || r.Sources["in"].Failed != 1 {
+	if mark := e.graph.sources[0].src.(*numbers).mark(); mark != 29 || r.ExitCode != ExitFailed || r.Sources["in"].Failed != 1 {
 		t.Errorf("committed %d, exit code %d, source %+v; want 29, 1 and one failed", mark, r.ExitCode, r.Sources["in"])
 	}
 }
@@ -68,7 +68,7 @@ sinks: {out: {type: memory}}
 edges: [in -> out]
 `)
 	r, err := run(t, e)
-	if mark := e.sources[0].src.(*numbers).mark(); err != nil || mark != 100 || r.Balance.Failed != 10 || r.Balance.Delivered != 90 || r.Sources["in"].Acked != 100 {
+	if mark := e.graph.sources[0].src.(*numbers).mark(); err != nil || mark != 100 || r.Balance.Failed != 10 || r.Balance.Delivered != 90 || r.Sources["in"].Acked != 100 {
 		t.Errorf("error %v, committed %d, balance %+v, source %+v", err, mark, r.Balance, r.Sources["in"])
 	}
 }

@@ -69,7 +69,7 @@ func runRandom(t *testing.T, r *rand.Rand, yaml string) {
 		t.Errorf("stopped after %v, ended after %v", after, took)
 	}
 	kept := 0
-	for _, s := range e.sinks {
+	for _, s := range e.graph.sinks {
 		kept += len(s.sink.(*memory).lines)
 	}
 	if got := rec.Balance.Delivered + rec.Balance.DeadLettered; int64(kept) != got {

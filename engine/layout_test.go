@@ -26,7 +26,14 @@ var allowed = map[string][]string{
 	"engine/config":             {"engine/pipe", "engine/expr", "engine/record"},
 	"engine/check":              {"engine/config", "engine/pipe"},
 	"engine/pipetest":           {"engine/pipe", "engine/record", "engine/codec"},
-	"engine":                    {"engine/config", "engine/check", "engine/guard", "engine/edge", "engine/expr", "engine/pipe", "engine/record"},
+	"engine/diff":               {"engine/config", "engine/check", "engine/pipe"},
+	"engine/explain":            {"engine", "engine/edge", "engine/pipe"},
+	"engine/control":            {"engine", "engine/config", "engine/check", "engine/diff", "engine/expr", "engine/pipe"},
+	"engine/metrics":            {"engine", "engine/edge", "engine/pipe"},
+	"engine/export":             {"engine/config", "engine/pipe"},
+	"engine/admin":              {"engine", "engine/admin", "engine/config", "engine/control", "engine/diff", "engine/explain", "engine/expr", "engine/metrics", "engine/pipe"},
+	"engine/trace":              {"engine/config", "engine/pipe"},
+	"engine":                    {"engine/config", "engine/check", "engine/diff", "engine/guard", "engine/edge", "engine/expr", "engine/pipe", "engine/record"},
 	"sources":                   {"engine/pipe", "engine/record", "engine/codec", "engine/expr"},
 	"stages":                    {"engine/pipe", "engine/record", "engine/codec", "engine/expr"},
 	"sinks":                     {"engine/pipe", "engine/record", "engine/codec", "engine/expr"},
@@ -41,6 +48,7 @@ var alone = map[string]string{
 	"gopkg.in/yaml.v3":                    "engine/config",
 	"github.com/expr-lang/expr":           "engine/expr",
 	"github.com/prometheus/client_golang": "engine/metrics",
+	"go.opentelemetry.io/otel":            "engine/trace",
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,51 +14,60 @@ import (
 // open prepares all components: sinks, then stages, then sources, so that
 // nothing is read before it can be delivered.
 func (e *Engine) open() error {
-	for _, s := range e.sinks {
-		if err := e.openOne(&s.node, s.sink); err != nil {
+	for _, n := range e.graph.all() {
+		c, err := e.openOne(e.working, n.common(), n.component(), nil)
+		if err != nil {
 			return err
 		}
-	}
-	for _, s := range e.stages {
-		if err := e.openOne(&s.node, s.stage); err != nil {
-			return err
-		}
-	}
-	for _, s := range e.sources {
-		if err := e.openOne(&s.node, s.src); err != nil {
-			return err
-		}
+		e.keepCloser(c)
 	}
 	return nil
 }
 
-func (e *Engine) openOne(n *node, component any) error {
+// openOne prepares a component of n and returns how to close it. Predecessor is
+// the running component whose place it takes, nil at the start.
+func (e *Engine) openOne(ctx context.Context, n *node, component, predecessor any) (closer, error) {
 	if o, ok := component.(pipe.Opener); ok {
-		env := pipe.Env{Node: n.cfg.Name, Pipeline: e.cfg.Name, Log: n.log, MaxEventBytes: int(e.cfg.Limits.MaxEventBytes)}
-		err, _ := n.guarded(func() error { return o.Open(e.working, env) })
+		env := pipe.Env{Node: n.cfg.Name, Pipeline: e.cfg.Name, Log: n.log, MaxEventBytes: int(e.cfg.Limits.MaxEventBytes),
+			Meter: &n.meter, Predecessor: predecessor}
+		err, _ := n.guarded(func() error { return o.Open(ctx, env) })
 		if err != nil {
-			return &NodeError{Node: n.cfg.Name, Kind: n.cfg.Kind, Err: err}
+			return closer{}, &NodeError{Node: n.cfg.Name, Kind: n.cfg.Kind, Err: err}
 		}
 	}
-	if c, ok := component.(pipe.Closer); ok {
-		e.opened = append(e.opened, closer{n, c.Close})
+	return closer{node: n, component: component}, nil
+}
+
+func (e *Engine) keepCloser(c closer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.opened = append(e.opened, c)
+}
+
+// dropCloser takes a component out of what the end closes, and returns how to
+// close it; ok is false when that was taken out already.
+func (e *Engine) dropCloser(component any) (c closer, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	i := slices.IndexFunc(e.opened, func(c closer) bool { return c.component == component })
+	if i < 0 {
+		return closer{}, false
 	}
-	return nil
+	c = e.opened[i]
+	e.opened = slices.Delete(e.opened, i, i+1)
+	return c, true
 }
 
 // start starts the workers: consumers before producers.
 func (e *Engine) start() {
-	for _, s := range e.sinks {
-		s.done.Add(1)
-		go s.run()
+	for _, n := range e.graph.all() {
+		n.start()
 	}
-	for _, s := range e.stages {
-		s.start()
-	}
-	for _, s := range e.sources {
-		s.done.Add(1)
-		go s.run()
-	}
+}
+
+func (s *sinkNode) start() {
+	s.done.Add(1)
+	go s.run()
 }
 
 func (s *stageNode) start() {
@@ -82,19 +92,11 @@ func (s *stageNode) start() {
 // wait waits until every worker has ended, or, after a stop and its grace,
 // gives up those that hang.
 func (e *Engine) wait() {
-	stop := make(chan struct{})
-	var commits sync.WaitGroup
-	for _, s := range e.sources {
-		commits.Go(func() { s.commitLoop(stop) })
-	}
-	defer commits.Wait()
-	defer close(stop)
 	all := make(chan struct{})
 	go func() {
-		for _, n := range e.nodes() {
-			n.done.Wait()
+		defer close(all)
+		for e.waitOnce() {
 		}
-		close(all)
 	}()
 	select {
 	case <-all:
@@ -108,23 +110,53 @@ func (e *Engine) wait() {
 	}
 }
 
+// waitOnce waits for the nodes of this moment. It reports whether a reload has
+// added others meanwhile; if not, nothing can be added any more.
+func (e *Engine) waitOnce() (again bool) {
+	e.shape.RLock()
+	nodes := e.nodes()
+	e.shape.RUnlock()
+	for _, n := range nodes {
+		n.done.Wait()
+	}
+	e.shape.Lock()
+	defer e.shape.Unlock()
+	for _, n := range e.nodes() {
+		if !slices.Contains(nodes, n) {
+			return true
+		}
+	}
+	e.sealed = true
+	return false
+}
+
 // giveUp takes the events out of the hands of workers that do not come back.
 func (e *Engine) giveUp() {
+	e.shape.Lock()
+	defer e.shape.Unlock()
+	e.sealed = true
 	for _, n := range e.nodes() {
-		for _, h := range n.hands {
-			if events := h.abandon(); len(events) > 0 {
-				n.leaveBehind()
-				n.log.Warn("gave up a worker that ignores the stop", "events", len(events))
-				n.count.returned.Add(int64(len(events)))
-				pipe.Abandon(events)
-			}
-		}
-		// A holder that hangs keeps its events out of reach: they are counted, and
-		// their sources are never told.
-		if held := n.count.held.Swap(0); held > 0 {
+		n.giveUp()
+	}
+}
+
+func (n *node) giveUp() {
+	n.life.Lock()
+	hands := n.hands
+	n.life.Unlock()
+	for _, h := range hands {
+		if events := h.abandon(); len(events) > 0 {
 			n.leaveBehind()
-			n.count.returned.Add(held)
+			n.log.Warn("gave up a worker that ignores the stop", "events", len(events))
+			n.count.returned.Add(int64(len(events)))
+			pipe.Abandon(events)
 		}
+	}
+	// A holder that hangs keeps its events out of reach: they are counted, and
+	// their sources are never told.
+	if held := n.count.held.Swap(0); held > 0 {
+		n.leaveBehind()
+		n.count.returned.Add(held)
 	}
 }
 
@@ -139,7 +171,10 @@ func (n *node) leaveBehind() {
 
 // settleRest returns what is still queued once no worker takes it any more.
 func (e *Engine) settleRest() {
-	for _, q := range e.edges {
+	e.shape.Lock()
+	defer e.shape.Unlock()
+	e.sealed = true
+	for _, q := range e.links() {
 		if left := q.Drain(); len(left) > 0 {
 			pipe.Settle(left, pipe.Returned)
 			e.returned.Add(int64(len(left)))
@@ -167,20 +202,30 @@ func (e *Engine) finishUp() {
 		e.log.Warn("a component did not save its position or close in time")
 	}
 	e.finish()
+	e.stopWork()
+	e.background.Wait()
 }
 
 func (e *Engine) commitAndClose(ctx context.Context) error {
 	var errs []error
-	for _, s := range e.sources {
+	for _, s := range e.everySource() {
 		errs = append(errs, s.finalCommit(ctx))
 	}
 	e.stopRead()
-	for i := len(e.opened) - 1; i >= 0; i-- {
-		if c := e.opened[i]; !c.node.hung.Load() {
+	for {
+		e.mu.Lock()
+		n := len(e.opened)
+		if n == 0 {
+			e.mu.Unlock()
+			return errors.Join(errs...)
+		}
+		c := e.opened[n-1]
+		e.opened = e.opened[:n-1]
+		e.mu.Unlock()
+		if !c.node.hung.Load() {
 			errs = append(errs, c.shut(ctx))
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // timeLeft is how long closing may take.
@@ -191,14 +236,36 @@ func (e *Engine) timeLeft() time.Duration {
 	case e.working.Err() != nil:
 		return closing
 	case e.drainBy.IsZero():
-		return e.cfg.Shutdown.Timeout.D()
+		return e.shutdownTimeout()
 	}
 	return max(closing, time.Until(e.drainBy))
 }
 
+// everySource returns the sources, those that are leaving included.
+func (e *Engine) everySource() []*sourceNode {
+	e.shape.RLock()
+	defer e.shape.RUnlock()
+	all := slices.Clone(e.graph.sources)
+	for _, d := range e.leaving {
+		for _, n := range d.nodes {
+			if s, ok := n.(*sourceNode); ok {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
 // shut closes one component.
 func (c closer) shut(ctx context.Context) error {
-	if err, _ := c.node.guarded(func() error { return c.close(ctx) }); err != nil {
+	if c.cancel != nil {
+		defer c.cancel()
+	}
+	component, ok := c.component.(pipe.Closer)
+	if !ok {
+		return nil
+	}
+	if err, _ := c.node.guarded(func() error { return component.Close(ctx) }); err != nil {
 		return fmt.Errorf("%s: close: %w", c.node.cfg.Name, err)
 	}
 	return nil

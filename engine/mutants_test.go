@@ -38,7 +38,7 @@ var mutants = []mutant.Mutant{
 	{Name: "a step is not audited for what it made", File: "stage.go", Tests: "TestUnconnectedElse|TestPorts",
 		Old: "int64(given) + c.Created + c.Released", New: "int64(given) + c.Released"},
 	{Name: "a failed source event is acked with the rest", File: "source.go", Tests: "TestBadInputStops",
-		Old: "s.fail(s.eng.working, failed, 1)", New: "for _, f := range failed {\n\t\tpipe.Settle([]*pipe.Event{f.Event}, pipe.Filtered)\n\t}"},
+		Old: "s.fail(s.working, failed, 1)", New: "for _, f := range failed {\n\t\tpipe.Settle([]*pipe.Event{f.Event}, pipe.Filtered)\n\t}"},
 
 	// Dead letters.
 	{Name: "a dead letter is not marked", File: "deadletter.go", Tests: "TestFailedPort",
@@ -68,7 +68,7 @@ var mutants = []mutant.Mutant{
 
 	// Order and workers.
 	{Name: "workers do not wait for their turn", File: "stage.go", Tests: "TestWorkers",
-		Old: "w.line.await(w.eng.working, turn) // false", New: "_ = turn // false"},
+		Old: "w.line.await(w.working, turn) // false", New: "_ = turn // false"},
 	{Name: "workers receive without entering the line", File: "turnstile.go", Tests: "TestWorkers",
 		Old: "<-t.door\n\treturn turn", New: "return turn"},
 	{Name: "a turn is never over", File: "turnstile.go", Tests: "TestWorkers",
@@ -77,10 +77,10 @@ var mutants = []mutant.Mutant{
 		Old: "close(c)", New: "_ = c"},
 	{Name: "unordered workers are ordered", File: "build.go", Tests: "TestUnorderedWorkersOvertake",
 		Old: "c.Workers > 1 && c.Ordered", New: "c.Workers > 1"},
-	{Name: "a stage timeout is for the batch", File: "build.go", Tests: "TestStageTimeout",
-		Old: "s.batch = 1 // the timeout is per event", New: ""},
+	{Name: "a stage timeout is for the batch", File: "stage.go", Tests: "TestStageTimeout",
+		Old: "j.batch = 1 // the timeout is per event", New: ""},
 	{Name: "a stage timeout is ignored", File: "stage.go", Tests: "TestStageTimeout",
-		Old: "if w.cfg.Timeout > 0 {", New: "if w.cfg.Timeout < 0 {"},
+		Old: "if w.timeout > 0 {", New: "if w.timeout < 0 {"},
 
 	// Holders and batches.
 	{Name: "a holder is not flushed at the end", File: "stage.go", Tests: "TestHolderFlushes",
@@ -120,9 +120,9 @@ var mutants = []mutant.Mutant{
 
 	// The end.
 	{Name: "a failure because of a stop is a failure", File: "sink.go", Tests: "TestDeadline|TestCancelIsStop",
-		Old: "case s.eng.working.Err() != nil:\n\t\ts.settleReturned(in)", New: "case false:"},
+		Old: "case s.working.Err() != nil:\n\t\ts.settleReturned(in)", New: "case false:"},
 	{Name: "a stage stopped while it works has failed", File: "stage.go", Tests: "TestStopInAStage",
-		Old: "if w.eng.working.Err() != nil && !panicked {", New: "if false {"},
+		Old: "if w.job.over() && !panicked {", New: "if false {"},
 	{Name: "a late result settles twice", File: "node.go", Tests: "TestDeadline",
 		Old: "return !h.abandoned", New: "return true"},
 	{Name: "a hung worker keeps its events", File: "lifecycle.go", Tests: "TestDeadline",
@@ -138,7 +138,7 @@ var mutants = []mutant.Mutant{
 	{Name: "an edge that fails goes on", File: "output.go", Tests: "TestEdgeThatFails",
 		Old: "if err == edge.ErrFailed {", New: "if false && err == edge.ErrFailed {"},
 	{Name: "the deadline is ignored", File: "engine.go", Tests: "TestDeadline",
-		Old: "e.deadline = time.AfterFunc(e.cfg.Shutdown.Timeout.D(), e.expire)", New: ""},
+		Old: "e.deadline = time.AfterFunc(timeout, e.expire)", New: ""},
 	{Name: "a stop only drains", File: "engine.go", Tests: "TestSecondSignal|TestCancelIsStop",
 		Old: "\te.mu.Unlock()\n\te.stopWork()", New: "\te.mu.Unlock()"},
 	{Name: "sources are not told to drain", File: "engine.go", Tests: "TestDrainDelivers",
@@ -152,9 +152,9 @@ var mutants = []mutant.Mutant{
 	{Name: "a save that failed at the end is forgiven", File: "lifecycle.go", Tests: "TestLastCommit",
 		Old: "errs = append(errs, s.finalCommit(ctx))", New: "_ = s.finalCommit(ctx)"},
 	{Name: "components close in the order of opening", File: "lifecycle.go", Tests: "TestOpensAndCloses",
-		Old: "if c := e.opened[i];", New: "if c := e.opened[len(e.opened)-1-i];"},
+		Old: "c := e.opened[n-1]\n\t\te.opened = e.opened[:n-1]", New: "c := e.opened[0]\n\t\te.opened = e.opened[1:]"},
 	{Name: "sources open first", File: "lifecycle.go", Tests: "TestOpensAndCloses|TestStartFailure",
-		Old: "func (e *Engine) open() error {\n", New: "func (e *Engine) open() error {\n\tfor _, s := range e.sources {\n\t\tif err := e.openOne(&s.node, s.src); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n"},
+		Old: "func (e *Engine) open() error {\n", New: "func (e *Engine) open() error {\n\tfor _, s := range e.graph.sources {\n\t\tif err := e.openOne(&s.node, s.src); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n"},
 	{Name: "a start that fails closes nothing", File: "engine.go", Tests: "TestStartFailure",
 		Old: "if err := e.open(); err != nil {\n", New: "if err := e.open(); err != nil {\n\t\te.opened = nil\n"},
 	{Name: "a stop while opening is a failure", File: "engine.go", Tests: "TestStopWhileOpening",
@@ -162,7 +162,7 @@ var mutants = []mutant.Mutant{
 	{Name: "what did not open is closed", File: "lifecycle.go", Tests: "TestStartFailure",
 		Old: "if o, ok := component.(pipe.Opener); ok {", New: "if c, ok := component.(pipe.Closer); ok {\n\t\te.opened = append(e.opened, closer{n, c.Close})\n\t}\n\tif o, ok := component.(pipe.Opener); ok {"},
 	{Name: "a source reads past its window", File: "source.go", Tests: "TestMaxInFlight",
-		Old: "if s.ledger.Acquire(s.eng.reading) != nil {", New: "if seq > 1 && seq%2 == 0 && s.ledger.Acquire(s.eng.reading) != nil {"},
+		Old: "if s.ledger.Acquire(s.reading) != nil {", New: "if seq > 1 && seq%2 == 0 && s.ledger.Acquire(s.reading) != nil {"},
 	{Name: "what was read with the end is lost", File: "source.go", Tests: "TestReadKeeps",
 		Old: "\t\ts.hand(&b)\n\t\tswitch {", New: "\t\tif err == nil {\n\t\t\ts.hand(&b)\n\t\t}\n\t\tswitch {"},
 	{Name: "empty messages are not answered", File: "source.go", Tests: "TestAnswers",
@@ -170,5 +170,5 @@ var mutants = []mutant.Mutant{
 	{Name: "a source is not counted before it sends", File: "source.go", Tests: "TestMaxInFlight|TestChain",
 		Old: "s.ledger.Count(g)", New: ""},
 	{Name: "a fan-out waits branch by branch", File: "output.go", Tests: "TestDroppingBranch|TestFanOutServes",
-		Old: "branches[i] = branches[i][e.Offer(branches[i]):]", New: "_, _ = i, e"},
+		Old: "branches[i] = branches[i][l.Offer(branches[i]):]", New: "_, _ = i, l"},
 }

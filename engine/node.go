@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,19 +22,29 @@ const maxBatch = 512
 
 // node is what sources, stages and sinks have in common.
 type node struct {
-	cfg    *config.Node
-	eng    *Engine
-	log    *slog.Logger
-	in     *edge.Inbox
-	inputs []*edge.Edge
-	outs   []*output
-	failed *output // nil when nobody listens to the failed port
-	wake   chan time.Time
+	cfg   *config.Node // as it was built; what can change is in the fields below
+	eng   *Engine
+	log   *slog.Logger
+	in    *edge.Inbox // nil for sources
+	wake  chan time.Time
+	meter pipe.Meter
+	alive pipe.Clock // the time of its workers
 
-	count counters
-	hands []*hand
-	done  sync.WaitGroup
+	working context.Context // ends when its workers must stop
+	stop    context.CancelFunc
 
+	outs       atomic.Pointer[[]*output] // by port
+	failed     *output
+	dropFailed atomic.Bool // on_error: drop
+
+	life    sync.Mutex // guards what follows
+	inputs  []*link    // of in, those that are being retired included
+	pending [][]*link  // edges that reloads have added, to be taken from after the retiring ones
+	ended   bool       // a worker has found that nothing will come any more
+	hands   []*hand
+
+	count  counters
+	done   sync.WaitGroup
 	panics panicBudget
 	hung   atomic.Bool // a worker of it was given up and may still be at work
 }
@@ -98,6 +109,12 @@ func (h *hand) give() bool {
 	return !h.abandoned
 }
 
+func (h *hand) count() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return int64(len(h.events))
+}
+
 func (h *hand) abandon() []*pipe.Event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -136,13 +153,13 @@ func (n *node) fail(ctx context.Context, failures []pipe.Failure, attempts int) 
 	case fatal >= 0:
 		n.stopFor(failures[fatal])
 		n.settleReturned(events)
-	case n.failed != nil:
+	case n.failed.connected():
 		for _, f := range failures {
 			deadLetter(n, f, attempts)
 		}
 		n.count.deadOut.Add(int64(len(events)))
 		n.failed.send(ctx, events)
-	case n.cfg.OnError == config.OnErrorDrop:
+	case n.dropFailed.Load():
 		n.count.endedFailed.Add(int64(len(events)))
 		pipe.Settle(events, pipe.Discarded)
 	default:
@@ -219,21 +236,74 @@ func (p *panicBudget) spend(now time.Time) bool {
 var errNoOutcome = errors.New("the stage decided nothing about the event")
 
 // receive takes up to len(dst) events. done is true when there will be no more.
-func (n *node) receive(ctx context.Context, dst []*pipe.Event, wake <-chan time.Time) (int, bool) {
+// It may return nothing without being done: when wake delivers, and when a
+// reload calls workers away.
+func (n *node) receive(ctx context.Context, dst []*pipe.Event, wake <-chan time.Time) (k int, done bool) {
 	k, err := n.in.RecvUntil(ctx, dst, wake)
 	if k > 0 {
 		n.count.in.Add(int64(k))
 	}
-	return k, err != nil
+	switch {
+	case err == nil:
+		return k, false
+	case errors.Is(err, edge.ErrClosed):
+		return k, n.end()
+	}
+	return k, true
 }
 
+// end notes that nothing will come any more, unless a reload has given the node
+// other edges.
+func (n *node) end() bool {
+	n.life.Lock()
+	defer n.life.Unlock()
+	if !n.ended && n.in.Finished() && !n.promote() {
+		n.ended = true
+	}
+	return n.ended
+}
+
+// promote lets the node take from edges that a reload has added once those that
+// it has taken out are empty: otherwise events of the old edges could come after
+// events of the new ones. It reports whether anything has changed, and is
+// called with life held.
+func (n *node) promote() (changed bool) {
+	inputs := slices.DeleteFunc(slices.Clone(n.inputs), func(l *link) bool { return l.retiring.Load() && l.Finished() })
+	for len(n.pending) > 0 && !slices.ContainsFunc(inputs, func(l *link) bool { return l.retiring.Load() && !l.Finished() }) {
+		inputs = append(inputs, n.pending[0]...)
+		n.pending, changed = n.pending[1:], true
+	}
+	if changed || len(inputs) > 0 && len(inputs) < len(n.inputs) {
+		n.setInputs(inputs)
+		return true
+	}
+	return false
+}
+
+// held returns how many events its workers have in hand.
+func (n *node) held() (events int64) {
+	n.life.Lock()
+	defer n.life.Unlock()
+	for _, h := range n.hands {
+		events += h.count()
+	}
+	return events
+}
+
+func (n *node) addHand(h *hand) {
+	n.life.Lock()
+	defer n.life.Unlock()
+	n.hands = append(n.hands, h)
+}
+
+// ports returns the main outputs of the node.
+func (n *node) ports() []*output { return *n.outs.Load() }
+
 func (n *node) closeOutputs() {
-	for _, o := range n.outs {
+	for _, o := range n.ports() {
 		o.close()
 	}
-	if n.failed != nil {
-		n.failed.close()
-	}
+	n.failed.close()
 }
 
 // poke ends a wait of receive early; one poke is remembered.

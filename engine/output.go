@@ -2,75 +2,172 @@ package engine
 
 import (
 	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/pipectl/pipectl/engine/edge"
 	"github.com/pipectl/pipectl/engine/pipe"
 )
 
-// output is a port of a node: the edges that start there.
-type output struct {
-	node  *node
-	name  string
-	edges []*edge.Edge
+// link is an edge in its place: from a port of a node to a node.
+type link struct {
+	*edge.Edge
+	from, to *node
+	port     string
+	taps     atomic.Pointer[[]*Tap] // nil when nobody looks
+	retiring atomic.Bool            // a reload has taken it out; what it holds is still to come
 }
+
+// output is a port of a node: the edges that start there. They may change while
+// workers send.
+type output struct {
+	node *node
+	name string
+	fan  atomic.Pointer[fan]
+
+	mu     sync.Mutex // guards what follows, and changes of fan
+	closed bool       // the node sends no more
+	before []*fan     // retired ones with sends that are going on
+}
+
+// fan is the edges of an output at one time. It never changes; a reload puts
+// another in its place. Every send is under one fan as a whole.
+type fan struct {
+	links   []*link
+	senders atomic.Int64  // sends that are going on
+	retired atomic.Bool   // another fan is in its place
+	quiet   chan struct{} // closed once it is retired and nobody sends
+	once    sync.Once
+}
+
+func newOutput(n *node, name string) *output {
+	o := &output{node: n, name: name}
+	o.fan.Store(&fan{quiet: make(chan struct{})})
+	return o
+}
+
+// enter returns the present fan, which is kept until leave.
+func (o *output) enter() *fan {
+	for {
+		f := o.fan.Load()
+		f.senders.Add(1)
+		if o.fan.Load() == f {
+			return f
+		}
+		f.leave()
+	}
+}
+
+func (f *fan) leave() {
+	if f.senders.Add(-1) == 0 && f.retired.Load() {
+		f.once.Do(func() { close(f.quiet) })
+	}
+}
+
+// attach puts other edges in the place of the present ones, and returns the fans
+// that somebody still sends to: an edge that was taken out may be closed once
+// all of them are quiet. Edges that are new here are closed at once when the
+// node has ended.
+func (o *output) attach(links []*link) (before []*fan) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	old := o.fan.Swap(&fan{links: links, quiet: make(chan struct{})})
+	old.retired.Store(true)
+	if old.senders.Load() == 0 {
+		old.once.Do(func() { close(old.quiet) })
+	}
+	o.before = slices.DeleteFunc(append(o.before, old), (*fan).isQuiet)
+	if o.closed {
+		for _, l := range links {
+			l.Close()
+		}
+	}
+	return slices.Clone(o.before)
+}
+
+func (f *fan) isQuiet() bool {
+	select {
+	case <-f.quiet:
+		return true
+	default:
+		return false
+	}
+}
+
+// links returns the edges that start here now.
+func (o *output) links() []*link { return o.fan.Load().links }
+
+// connected reports whether an edge starts here.
+func (o *output) connected() bool { return len(o.links()) > 0 }
 
 // send hands events on, waiting where an edge makes it wait. What no edge took
 // because ctx ended or the edge failed is returned to its source.
 func (o *output) send(ctx context.Context, events []*pipe.Event) {
-	if o != o.node.failed && len(o.edges) > 0 {
+	if len(events) == 0 {
+		return
+	}
+	f := o.enter()
+	defer f.leave()
+	if o != o.node.failed && len(f.links) > 0 {
 		o.node.count.out.Add(int64(len(events)))
 	}
 	switch {
-	case len(events) == 0:
-	case len(o.edges) == 0: // an optional port that nobody listens to
+	case len(f.links) == 0: // an optional port that nobody listens to
 		o.node.count.filtered.Add(int64(len(events)))
 		o.node.count.unrouted.Add(int64(len(events)))
 		pipe.Settle(events, pipe.Filtered)
-	case len(o.edges) == 1:
-		o.sendOne(ctx, o.edges[0], events)
+	case len(f.links) == 1:
+		o.sendOne(ctx, f.links[0], events)
 	default:
-		o.fanOut(ctx, events)
+		o.fanOut(ctx, f.links, events)
 	}
 }
 
-func (o *output) sendOne(ctx context.Context, e *edge.Edge, events []*pipe.Event) {
-	k, err := e.Send(ctx, events)
-	o.rest(e, events[k:], err)
+func (o *output) sendOne(ctx context.Context, l *link, events []*pipe.Event) {
+	l.show(events)
+	k, err := l.Send(ctx, events)
+	o.rest(l, events[k:], err)
 }
 
 // fanOut gives every edge its own instance of each event. Branches that need
 // not wait are served first, so that a full one holds its siblings back by at
 // most this batch.
-func (o *output) fanOut(ctx context.Context, events []*pipe.Event) {
-	branches := make([][]*pipe.Event, len(o.edges))
+func (o *output) fanOut(ctx context.Context, links []*link, events []*pipe.Event) {
+	branches := make([][]*pipe.Event, len(links))
 	branches[0] = events
 	for i := 1; i < len(branches); i++ {
 		branches[i] = pipe.ForkAll(events)
 	}
 	o.node.count.created.Add(int64(len(events) * (len(branches) - 1)))
-	for i, e := range o.edges {
-		branches[i] = branches[i][e.Offer(branches[i]):]
+	for i, l := range links {
+		l.show(branches[i])
+		branches[i] = branches[i][l.Offer(branches[i]):]
 	}
-	for i, e := range o.edges {
+	for i, l := range links {
 		if len(branches[i]) > 0 {
-			k, err := e.Send(ctx, branches[i])
-			o.rest(e, branches[i][k:], err)
+			k, err := l.Send(ctx, branches[i])
+			o.rest(l, branches[i][k:], err)
 		}
 	}
 }
 
 // rest ends what an edge did not take.
-func (o *output) rest(e *edge.Edge, left []*pipe.Event, err error) {
+func (o *output) rest(l *link, left []*pipe.Event, err error) {
 	if len(left) > 0 {
 		o.node.settleReturned(left)
 	}
 	if err == edge.ErrFailed {
-		o.node.eng.failWith(&EdgeError{Edge: e.ID(), Timeout: e.Settings().Timeout})
+		o.node.eng.failWith(&EdgeError{Edge: l.ID(), Timeout: l.Settings().Timeout})
 	}
 }
 
+// close says that the node sends no more.
 func (o *output) close() {
-	for _, e := range o.edges {
-		e.Close()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	for _, l := range o.links() {
+		l.Close()
 	}
 }

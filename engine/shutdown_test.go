@@ -27,7 +27,7 @@ edges: [in -> a -> out]
 		if err != nil || r.Outcome != Drained || r.ExitCode != 0 || r.Balance.Delivered != r.Balance.Read || r.Balance.Read == 0 {
 			t.Errorf("outcome %s, exit code %d, balance %+v, error %v", r.Outcome, r.ExitCode, r.Balance, err)
 		}
-		if !e.sources[0].src.(*numbers).drained {
+		if !e.graph.sources[0].src.(*numbers).drained {
 			t.Error("the source was not told to drain")
 		}
 	})

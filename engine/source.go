@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
@@ -19,25 +20,38 @@ type sourceNode struct {
 	src    pipe.Source
 	ledger *pipe.Ledger
 	traits pipe.Traits
+
+	reading  context.Context // ends when it must stop reading
+	stopRead context.CancelFunc
+	stopSave chan struct{} // ends commitLoop
+	saving   sync.WaitGroup
+}
+
+// start begins to read and to save what is settled.
+func (s *sourceNode) start() {
+	s.done.Add(1)
+	go s.run()
+	s.saving.Go(s.commitLoop)
 }
 
 // run reads until the input ends or reading is stopped.
 func (s *sourceNode) run() {
 	defer s.done.Done()
+	defer s.alive.Leave(s.alive.Enter())
 	defer s.closeOutputs()
 	var b pipe.Batch
 	for seq := uint64(1); ; seq++ {
-		if s.ledger.Acquire(s.eng.reading) != nil {
+		if s.ledger.Acquire(s.reading) != nil {
 			return
 		}
 		b.Reset(s.ledger, s.cfg.Name, seq)
-		err, _ := s.guarded(func() error { return s.src.Read(s.eng.reading, &b) })
+		err, _ := s.guarded(func() error { return s.src.Read(s.reading, &b) })
 		s.hand(&b)
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
 			return
-		case s.eng.reading.Err() != nil:
+		case s.reading.Err() != nil:
 			return
 		default:
 			s.eng.failWith(&NodeError{Node: s.cfg.Name, Kind: pipe.KindSource, Err: err})
@@ -54,12 +68,17 @@ func (s *sourceNode) hand(b *pipe.Batch) {
 	}
 	s.ledger.Count(g)
 	pipe.SettleEmpty(g)
-	s.outs[0].send(s.eng.working, events)
-	s.fail(s.eng.working, failed, 1)
+	if o := s.eng.observer; o != nil && len(events) > 0 {
+		if done := o.Step(s.cfg.Name, pipe.KindSource, events); done != nil {
+			done(nil, nil)
+		}
+	}
+	s.ports()[0].send(s.working, events)
+	s.fail(s.working, failed, 1)
 }
 
-// commitLoop hands settled positions to the source until stop is closed.
-func (s *sourceNode) commitLoop(stop <-chan struct{}) {
+// commitLoop hands settled positions to the source until stopSave is closed.
+func (s *sourceNode) commitLoop() {
 	c, ok := s.src.(pipe.Committer)
 	if !ok {
 		return
@@ -69,10 +88,10 @@ func (s *sourceNode) commitLoop(stop <-chan struct{}) {
 	for {
 		select {
 		case <-tick.C:
-			if err := s.commit(s.eng.working, c, s.ledger.Marks()); err != nil {
+			if err := s.commit(s.working, c, s.ledger.Marks()); err != nil {
 				s.log.Warn("position not saved; it is tried again", "error", err)
 			}
-		case <-stop:
+		case <-s.stopSave:
 			return
 		}
 	}
@@ -80,6 +99,12 @@ func (s *sourceNode) commitLoop(stop <-chan struct{}) {
 
 // finalCommit saves what is settled at the end.
 func (s *sourceNode) finalCommit(ctx context.Context) error {
+	select {
+	case <-s.stopSave:
+	default:
+		close(s.stopSave)
+	}
+	s.saving.Wait()
 	c, ok := s.src.(pipe.Committer)
 	if !ok {
 		return nil

@@ -3,44 +3,80 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/pipectl/pipectl/engine/config"
 	"github.com/pipectl/pipectl/engine/pipe"
 )
 
 // stageNode runs a stage with one or more workers.
 type stageNode struct {
 	node
-	stage  pipe.Stage
-	holder pipe.Holder // nil unless the stage keeps events
-	batch  int         // most events a step takes
-	line   *turnstile  // orders the workers' results; nil when they need not be
+	doing   atomic.Pointer[stageJob]
+	line    *turnstile // orders the workers' results; nil when they need not be
+	elapsed latencies  // of single calls of the stage
+}
+
+// stageJob is a stage with its settings: what a reload replaces as a whole.
+type stageJob struct {
+	stage   pipe.Stage
+	holder  pipe.Holder // nil unless the stage keeps events
+	batch   int         // most events a step takes
+	timeout time.Duration
+	to      []*output // by port of this stage
+	job
+}
+
+func newStageJob(n *node, st pipe.Stage, c *config.Node, outs []*output) *stageJob {
+	j := &stageJob{stage: st, batch: maxBatch, timeout: c.Timeout.D(), to: outs, job: newJob(n.working)}
+	j.holder, _ = st.(pipe.Holder)
+	if p, ok := st.(pipe.Paced); ok {
+		j.batch = min(maxBatch, max(1, p.MaxBatch()))
+	}
+	if j.timeout > 0 {
+		j.batch = 1 // the timeout is per event
+	}
+	return j
 }
 
 // worker is one goroutine of a stage with what it reuses.
 type worker struct {
 	*stageNode
-	hand  *hand
-	out   *pipe.Out
-	buf   []*pipe.Event
-	loose []*pipe.Event // undecided events of the step
-	thin  thinning
-	due   time.Time   // the holder's deadline that alarm is set for
-	alarm *time.Timer // nil until the holder has a deadline
+	*stageJob // what it does now
+	hand      *hand
+	out       *pipe.Out
+	buf       []*pipe.Event
+	loose     []*pipe.Event // undecided events of the step
+	thin      thinning
+	due       time.Time   // the holder's deadline that alarm is set for
+	alarm     *time.Timer // nil until the holder has a deadline
 }
 
 func (s *stageNode) newWorker() *worker {
-	w := &worker{stageNode: s, hand: &hand{}, out: pipe.NewOut(len(s.outs)), buf: make([]*pipe.Event, s.batch)}
-	s.hands = append(s.hands, w.hand)
+	w := &worker{stageNode: s, hand: &hand{}}
+	s.addHand(w.hand)
+	w.take(s.doing.Load())
 	return w
+}
+
+// take begins to work on j.
+func (w *worker) take(j *stageJob) {
+	j.join()
+	w.stageJob = j
+	w.out = pipe.NewOut(len(j.to))
+	w.buf = make([]*pipe.Event, j.batch)
 }
 
 // run takes steps until the edges are closed and empty or work is stopped.
 func (w *worker) run() {
 	defer w.done.Done()
+	defer w.alive.Leave(w.alive.Enter())
+	defer func() { w.job.leave() }()
 	defer w.returnKept()
-	for {
-		n, turn, over := w.take()
+	for w.renew() {
+		n, turn, over := w.receiveTurn()
 		if n > 0 && !w.step(w.buf[:n], turn) {
 			return
 		}
@@ -53,28 +89,62 @@ func (w *worker) run() {
 	}
 }
 
+// renew goes over to another job if a reload has given the node one. It is false
+// when the worker was given up meanwhile.
+func (w *worker) renew() bool {
+	next := w.doing.Load()
+	if next == w.stageJob {
+		return true
+	}
+	if w.holder != nil && !w.flush(true) {
+		return false
+	}
+	w.dropKept() // nothing, unless the old stage has a bug
+	old := w.stageJob
+	w.take(next)
+	old.leave()
+	return true
+}
+
 // returnKept ends what a holder kept and did not give back at the end.
 func (w *worker) returnKept() {
 	if !w.hand.give() {
 		return // given up: giveUp has counted them
 	}
+	w.dropKept()
+}
+
+func (w *worker) dropKept() {
 	if kept := w.out.TakeKept(); len(kept) > 0 {
 		w.count.held.Add(-int64(len(kept)))
 		w.settleReturned(kept)
 	}
 }
 
-// take receives events and, with ordered workers, a place in the line.
-func (w *worker) take() (n int, turn uint64, over bool) {
+// receiveTurn receives events and, with ordered workers, a place in the line.
+func (w *worker) receiveTurn() (n int, turn uint64, over bool) {
+	buf := w.buf[:w.batch]
 	if w.line == nil {
-		n, over = w.receive(w.eng.working, w.buf, w.wakeAt())
+		n, over = w.receive(w.working, buf, w.wakeAt())
 		return n, 0, over
 	}
-	if !w.line.enter(w.eng.working) {
+	if !w.enter() {
 		return 0, 0, true
 	}
-	n, over = w.receive(w.eng.working, w.buf, nil)
+	if w.doing.Load() != w.stageJob { // another worker was called away, and this one is next
+		return 0, w.line.leave(false), false
+	}
+	n, over = w.receive(w.working, buf, nil)
 	return n, w.line.leave(n > 0), over
+}
+
+// enter waits at the door of the line, which is idle time.
+func (w *worker) enter() bool {
+	if w.line.tryEnter() {
+		return true
+	}
+	defer w.meter.Idle.Leave(w.meter.Idle.Enter())
+	return w.line.enter(w.working)
 }
 
 // wakeAt returns the channel that ends a wait when the holder wants to flush.
@@ -95,47 +165,75 @@ func (w *worker) wakeAt() <-chan time.Time {
 }
 
 // step processes one batch. It is false when the worker was given up meanwhile.
+// When a reload takes the stage away in the middle, the next one decides about
+// the rest.
 func (w *worker) step(in []*pipe.Event, turn uint64) bool {
-	w.hand.take(in)
-	w.out.Reset()
-	w.process(in)
-	if !w.hand.give() {
-		return false
-	}
 	if w.line != nil {
-		w.line.await(w.eng.working, turn) // false: work is stopped, order has no meaning any more
 		defer w.line.next()
 	}
-	w.conclude(in)
-	return true
+	for first := true; ; first = false {
+		w.hand.take(in)
+		w.out.Reset()
+		var done func(*pipe.Out, error)
+		if o := w.eng.observer; o != nil {
+			done = o.Step(w.cfg.Name, pipe.KindStage, in)
+		}
+		err := w.process(in)
+		if !w.hand.give() {
+			return false
+		}
+		if done != nil {
+			done(w.out, err)
+		}
+		if first && w.line != nil {
+			w.line.await(w.working, turn) // false: work is stopped, order has no meaning any more
+		}
+		if err == nil || !w.takenAway() {
+			w.conclude(in)
+			return true
+		}
+		rest := w.out.Undecided(nil, in)
+		w.conclude(slices.DeleteFunc(slices.Clone(in), func(e *pipe.Event) bool { return slices.Contains(rest, e) }))
+		if len(rest) == 0 {
+			return true
+		}
+		if !w.renew() {
+			return false
+		}
+		in = rest
+	}
 }
+
+// takenAway reports whether a reload, and not a stop, has ended the job.
+func (w *worker) takenAway() bool { return w.job.over() && w.working.Err() == nil }
 
 // process calls the stage. After a panic the undecided events are tried one by
 // one, so that only the one that causes it fails.
-func (w *worker) process(in []*pipe.Event) {
+func (w *worker) process(in []*pipe.Event) error {
 	err, panicked := w.call(in)
 	if err == nil {
-		return
+		return nil
 	}
 	w.loose = w.out.Undecided(w.loose[:0], in)
 	if !panicked || len(in) == 1 {
 		w.failUndecided(w.loose, err, panicked)
-		return
+		return err
 	}
 	for _, e := range w.loose {
-		if w.eng.working.Err() != nil {
-			return // left undecided: returned
+		if w.job.over() {
+			return err // left undecided: returned, or for the next stage
 		}
 		one := []*pipe.Event{e}
 		if err, panicked := w.call(one); err != nil && len(w.out.Undecided(nil, one)) > 0 {
 			w.failUndecided(one, err, panicked)
 		}
 	}
+	return err
 }
 
 func (w *worker) failUndecided(events []*pipe.Event, err error, panicked bool) {
-	if w.eng.working.Err() != nil && !panicked {
-		return // stopping is not failing: left undecided, returned
+	if w.job.over() && !panicked {
+		return // stopping is not failing: left undecided
 	}
 	for _, e := range events {
 		w.out.Fail(e, err)
@@ -147,15 +245,17 @@ func (w *worker) failUndecided(events []*pipe.Event, err error, panicked bool) {
 }
 
 func (w *worker) call(in []*pipe.Event) (err error, panicked bool) {
-	ctx := w.eng.working
-	if w.cfg.Timeout > 0 {
-		limited, cancel := context.WithTimeout(ctx, w.cfg.Timeout.D())
+	ctx := w.job.ctx
+	if w.timeout > 0 {
+		limited, cancel := context.WithTimeout(ctx, w.timeout)
 		defer cancel()
 		ctx = limited
 	}
+	began := time.Now()
 	err, panicked = w.guarded(func() error { return w.stage.Process(ctx, in, w.out) })
-	if err != nil && !panicked && ctx.Err() != nil && w.eng.working.Err() == nil {
-		err = pipe.Classed(pipe.Retryable, fmt.Errorf("no result within timeout %v: %w", w.cfg.Timeout, err))
+	w.elapsed.observe(time.Since(began), 1)
+	if err != nil && !panicked && ctx.Err() != nil && w.job.ctx.Err() == nil {
+		err = pipe.Classed(pipe.Retryable, fmt.Errorf("no result within timeout %v: %w", w.timeout, err))
 	}
 	return err, panicked
 }
@@ -167,7 +267,7 @@ func (w *worker) conclude(in []*pipe.Event) {
 	w.out.DropLostCopies()
 	switch {
 	case w.out.Complete(given):
-	case w.eng.working.Err() != nil:
+	case w.working.Err() != nil:
 		w.loose = w.out.Undecided(w.loose[:0], in)
 		given -= len(w.loose)
 		w.settleReturned(w.loose)
@@ -197,22 +297,22 @@ func (w *worker) dispatch() {
 		w.count.filtered.Add(int64(len(f)))
 		pipe.Settle(f, pipe.Filtered)
 	}
-	w.thin.apply(w.out, len(w.outs))
-	for i, o := range w.outs {
-		o.send(w.eng.working, w.out.Port(i))
+	w.thin.apply(w.out, len(w.to))
+	for i, o := range w.to {
+		o.send(w.working, w.out.Port(i))
 	}
-	w.fail(w.eng.working, w.out.Failed(), 1)
+	w.fail(w.working, w.out.Failed(), 1)
 }
 
 // flush lets a holder emit what is due.
 func (w *worker) flush(final bool) bool {
 	due := w.holder.Deadline()
-	stopped := w.eng.working.Err() != nil
+	stopped := w.working.Err() != nil
 	if !final && !w.eng.isDraining() && (due.IsZero() || time.Now().Before(due)) {
 		return true
 	}
 	w.out.Reset()
-	err, _ := w.guarded(func() error { return w.holder.Flush(w.eng.working, w.out, final || w.eng.isDraining()) })
+	err, _ := w.guarded(func() error { return w.holder.Flush(w.working, w.out, final || w.eng.isDraining()) })
 	if !w.hand.give() {
 		return false
 	}

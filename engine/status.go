@@ -24,8 +24,32 @@ type Status struct {
 	SourceNames, StageNames, EdgeNames, SinkNames []string `json:"-"`
 }
 
+// NodeTime is how the workers of a node spent their time, in seconds, summed
+// over the workers; what is going on is counted up to this moment.
+type NodeTime struct {
+	Busy      float64 `json:"busy"`      // the rest: work
+	Idle      float64 `json:"idle"`      // nothing to do: waited for events or input
+	Blocked   float64 `json:"blocked"`   // waited for room in an edge, or for credit
+	Throttled float64 `json:"throttled"` // waited because of a rate limit, a retry's pause or a Retry-After
+	External  float64 `json:"external"`  // a sink waited for the far side
+}
+
+// Total returns the sum of all states: the time of all workers.
+func (t NodeTime) Total() float64 { return t.Busy + t.Idle + t.Blocked + t.Throttled + t.External }
+
+// NodeStatus are the figures that every node has.
+type NodeStatus struct {
+	Type     string   `json:"type"`
+	Workers  int      `json:"workers"`
+	InFlight int64    `json:"in_flight"` // sources: handed over and not settled; others: in the hands of workers
+	Time     NodeTime `json:"time"`
+
+	Errors map[pipe.Class]int64 `json:"errors,omitempty"` // failures by class
+}
+
 // SourceStatus are the figures of a source.
 type SourceStatus struct {
+	NodeStatus
 	Read     int64 `json:"read"`
 	Acked    int64 `json:"acked"`
 	Nacked   int64 `json:"nacked"`
@@ -33,7 +57,11 @@ type SourceStatus struct {
 	Lost     int64 `json:"lost"`     // not decided, and the source cannot read them again
 	Failed   int64 `json:"failed,omitempty"`
 
-	InFlight      int64            `json:"in_flight,omitempty"`
+	InFlightLimit int64            `json:"in_flight_limit,omitempty"` // events, 0 when there is none
+	Paused        bool             `json:"paused,omitempty"`          // waits for room or for credit
+	LagEvents     int64            `json:"lag_events"`                // there and not read yet; -1 unknown
+	LagBytes      int64            `json:"lag_bytes"`                 // -1 unknown
+	WindowSeconds float64          `json:"window_seconds,omitempty"`  // part of time.blocked: waited for credit
 	Rejected      map[string]int64 `json:"rejected,omitempty"`
 	ProgressDone  int64            `json:"-"`
 	ProgressTotal int64            `json:"-"` // 0 when unknown
@@ -41,6 +69,7 @@ type SourceStatus struct {
 
 // StageStatus are the figures of a stage.
 type StageStatus struct {
+	NodeStatus
 	In       int64 `json:"in"`
 	Out      int64 `json:"out"` // through the main output or a case, before fan-out
 	Filtered int64 `json:"filtered"`
@@ -50,11 +79,15 @@ type StageStatus struct {
 	Panics   int64 `json:"panics,omitempty"`
 	Held     int64 `json:"held,omitempty"` // kept by a batch that is being filled
 
-	Errors map[pipe.Class]int64 `json:"errors,omitempty"` // failures by class
+	Processing Histogram `json:"processing"` // seconds of one call of the stage, with one batch
 }
 
 // EdgeStatus are the figures of an edge.
 type EdgeStatus struct {
+	From string `json:"from"`
+	Port string `json:"port,omitempty"` // of From; empty for its main output
+	To   string `json:"to"`
+
 	Offered        int64            `json:"offered"`
 	Admitted       int64            `json:"admitted"`
 	Delivered      int64            `json:"delivered"`
@@ -67,18 +100,32 @@ type EdgeStatus struct {
 	BlockedSeconds float64          `json:"blocked_seconds"`
 	SampleRate     float64          `json:"sample_rate,omitempty"`
 
+	QueuedBytes      int64   `json:"queued_bytes"`
+	CapacityBytes    int64   `json:"capacity_bytes"`
+	Utilization      float64 `json:"utilization"`       // by events or bytes, whichever is more
+	OldestSeconds    float64 `json:"oldest_seconds"`    // age of the event at the head
+	BlockedProducers int     `json:"blocked_producers"` // waiting now
+	PressedSeconds   float64 `json:"pressed_seconds"`   // how long at least one producer waited
+	Tripped          bool    `json:"tripped,omitempty"` // block has timed out and nothing has fitted since
+	Generation       uint64  `json:"generation"`        // of its settings
+
 	Stats edge.Stats `json:"-"`
 }
 
 // SinkStatus are the figures of a sink.
 type SinkStatus struct {
+	NodeStatus
 	In        int64 `json:"in"`
 	Delivered int64 `json:"delivered"`
 	Failed    int64 `json:"failed"`
 	Retries   int64 `json:"retries"`
 	Failing   bool  `json:"failing,omitempty"` // its last attempt failed and is being repeated
 
-	Errors map[pipe.Class]int64 `json:"errors,omitempty"` // failures by class
+	DeadLettered   int64            `json:"dead_lettered,omitempty"` // part of delivered: dead letters written
+	Requests       map[string]int64 `json:"requests,omitempty"`      // attempts that are over, by result: ok or an error class
+	RequestSeconds Histogram        `json:"request_seconds"`         // of one attempt
+	EndToEnd       Histogram        `json:"end_to_end"`              // from the source's read to the confirmation
+	Concurrency    int              `json:"concurrency"`             // writes at a time, at most
 }
 
 // Balance is the account of all instances of events:
@@ -107,6 +154,8 @@ func (e *Engine) Status() Status {
 	if ended.IsZero() {
 		ended = time.Now()
 	}
+	e.shape.RLock()
+	defer e.shape.RUnlock()
 	s := Status{Pipeline: e.cfg.Name, Outcome: state, Generation: e.generation.Load(),
 		Sources: map[string]SourceStatus{}, Stages: map[string]StageStatus{},
 		Edges: map[string]EdgeStatus{}, Sinks: map[string]SinkStatus{}}
@@ -115,55 +164,107 @@ func (e *Engine) Status() Status {
 	}
 	// Ends are read before beginnings, so that what moves meanwhile shows as in
 	// flight, never as missing.
+	s.Balance = e.gone
 	a := &s.Balance
 	for _, n := range e.nodes() {
 		n.addEnds(a)
 	}
 	a.Returned += e.returned.Load()
-	queued := int64(0)
-	for _, q := range e.edges {
-		st := edgeStatus(q)
-		s.Edges[q.ID()], s.EdgeNames = st, append(s.EdgeNames, q.ID())
-		for _, d := range st.Dropped {
-			a.Dropped += d
-		}
-		queued += st.Queued
-		if st.Stats.Balance() != nil {
-			a.Error++ // an edge whose own books do not add up
-		}
-	}
+	queued, blocked := e.edgeStatus(&s)
 	for _, n := range e.nodes() {
 		a.Created += n.count.created.Load()
 	}
-	e.nodeStatus(&s)
+	e.nodeStatus(&s, blocked)
 	a.close(queued, state)
 	return s
 }
 
-func (e *Engine) nodeStatus(s *Status) {
-	for _, n := range e.sinks {
+// edgeStatus fills in the edges. It returns how many events are queued, and how
+// long each node has waited for room in its edges.
+func (e *Engine) edgeStatus(s *Status) (queued int64, blocked map[*node]*pressure) {
+	blocked = map[*node]*pressure{}
+	current := len(e.graph.links)
+	for i, l := range e.links() {
+		st := l.status()
+		if i < current { // the others are leaving: they count, and have no name any more
+			s.Edges[l.ID()], s.EdgeNames = st, append(s.EdgeNames, l.ID())
+		}
+		for _, d := range st.Dropped {
+			s.Balance.Dropped += d
+		}
+		queued += st.Queued
+		if st.Stats.Balance() != nil {
+			s.Balance.Error++ // an edge whose own books do not add up
+		}
+		p := blocked[l.from]
+		if p == nil {
+			p = &pressure{}
+			blocked[l.from] = p
+		}
+		p.waited += st.Stats.Blocked
+		p.waiting += st.Stats.Producers
+	}
+	return queued, blocked
+}
+
+// pressure is what a node feels of its edges.
+type pressure struct {
+	waited  time.Duration
+	waiting int // workers that wait now
+}
+
+func (e *Engine) nodeStatus(s *Status, blocked map[*node]*pressure) {
+	for _, n := range e.graph.sinks {
 		c := &n.count
 		s.SinkNames = append(s.SinkNames, n.cfg.Name)
-		s.Sinks[n.cfg.Name] = SinkStatus{In: c.in.Load(), Delivered: c.delivered.Load() + c.deadLettered.Load(),
-			Failed: c.failed.Load(), Retries: n.guard.Retries(), Failing: n.guard.Failing(), Errors: c.errors.get()}
+		s.Sinks[n.cfg.Name] = SinkStatus{NodeStatus: n.status(blocked), In: c.in.Load(), Delivered: c.delivered.Load() + c.deadLettered.Load(),
+			Failed: c.failed.Load(), Retries: n.writes.Retries(), Failing: n.writes.Failing(), DeadLettered: c.deadLettered.Load(),
+			Requests: n.writes.Results(), RequestSeconds: histogram(n.writes.Seconds()), EndToEnd: n.ages.get(), Concurrency: 1}
 	}
-	for _, n := range e.stages {
+	for _, n := range e.graph.stages {
 		c := &n.count
 		s.StageNames = append(s.StageNames, n.cfg.Name)
-		s.Stages[n.cfg.Name] = StageStatus{In: c.in.Load(), Out: c.out.Load(), Filtered: c.filtered.Load(),
+		s.Stages[n.cfg.Name] = StageStatus{NodeStatus: n.status(blocked), In: c.in.Load(), Out: c.out.Load(), Filtered: c.filtered.Load(),
 			Unrouted: c.unrouted.Load(), Failed: c.failed.Load(), Merged: c.merged.Load(), Panics: c.panics.Load(),
-			Held: c.held.Load(), Errors: c.errors.get()}
+			Held: c.held.Load(), Processing: n.elapsed.get()}
 	}
-	for _, n := range e.sources {
+	gaveUp := s.Outcome.final() && e.gaveUp.Load()
+	for _, n := range e.graph.sources {
 		s.SourceNames = append(s.SourceNames, n.cfg.Name)
-		s.Sources[n.cfg.Name] = n.status(&s.Balance, s.Outcome.final() && e.gaveUp.Load())
+		s.Sources[n.cfg.Name] = n.sourceStatus(&s.Balance, gaveUp, blocked)
+	}
+	for _, d := range e.leaving {
+		for _, n := range d.nodes {
+			if source, ok := n.(*sourceNode); ok {
+				source.sourceStatus(&s.Balance, gaveUp, blocked)
+			}
+		}
 	}
 }
 
-func (s *sourceNode) status(a *Balance, gaveUp bool) SourceStatus {
+// status returns what every node has. Its times add up to the time of its workers.
+func (n *node) status(blocked map[*node]*pressure) NodeStatus {
+	st := NodeStatus{Type: n.cfg.Type, Workers: max(1, n.cfg.Workers), InFlight: n.held() + n.count.held.Load(), Errors: n.count.errors.get()}
+	t := &st.Time
+	if n.in != nil {
+		idle, _ := n.in.Idle()
+		t.Idle = idle.Seconds()
+	}
+	if p := blocked[n]; p != nil {
+		t.Blocked = p.waited.Seconds()
+	}
+	t.Idle += n.meter.Idle.Total().Seconds()
+	t.Throttled = n.meter.Throttled.Total().Seconds()
+	t.External = n.meter.External.Total().Seconds()
+	t.Busy = max(0, n.alive.Total().Seconds()-t.Total())
+	return st
+}
+
+func (s *sourceNode) sourceStatus(a *Balance, gaveUp bool, blocked map[*node]*pressure) SourceStatus {
 	t := s.ledger.Tally()
-	st := SourceStatus{Read: t.Read, Acked: t.Acked, Nacked: t.Nacked, Returned: t.Returned,
-		InFlight: t.OpenEvents, Failed: s.count.failed.Load()}
+	st := SourceStatus{NodeStatus: s.status(blocked), Read: t.Read, Acked: t.Acked, Nacked: t.Nacked, Returned: t.Returned,
+		Failed: s.count.failed.Load(), InFlightLimit: s.ledger.Window().Events, LagEvents: -1, LagBytes: -1}
+	st.InFlight = t.OpenEvents
 	if gaveUp { // parts that a worker made before it was given up are never settled
 		st.Returned, st.InFlight = st.Returned+t.OpenEvents, 0
 		t.Returned = st.Returned
@@ -171,11 +272,20 @@ func (s *sourceNode) status(a *Balance, gaveUp bool) SourceStatus {
 	if !s.traits.Replays {
 		st.Returned, st.Lost = 0, t.Returned
 	}
+	waited, waiting := s.ledger.Waited()
+	st.WindowSeconds = waited.Seconds()
+	st.Time.Blocked += st.WindowSeconds
+	st.Time.Busy = max(0, st.Time.Busy-st.WindowSeconds)
+	p := blocked[&s.node]
+	st.Paused = waiting || p != nil && p.waiting > 0
 	if r, ok := s.src.(pipe.Rejecter); ok {
 		st.Rejected = r.Rejected()
 	}
 	if p, ok := s.src.(pipe.Progresser); ok {
 		st.ProgressDone, st.ProgressTotal = p.Progress()
+	}
+	if l, ok := s.src.(pipe.Lagger); ok {
+		st.LagEvents, st.LagBytes = l.Lag()
 	}
 	a.Read += t.Read
 	return st
@@ -211,9 +321,12 @@ var policyReasons = map[edge.Policy][]edge.Reason{
 	edge.DropOldest: {edge.Oldest}, edge.DropNewest: {edge.Newest}, edge.DropRandom: {edge.Random}, edge.Sample: {edge.Sampled, edge.Newest},
 }
 
-func edgeStatus(q *edge.Edge) EdgeStatus {
-	t := q.Snapshot()
-	s := EdgeStatus{Offered: t.Offered.Events, Admitted: t.Admitted.Events, Delivered: t.Delivered.Events,
+func (l *link) status() EdgeStatus {
+	t := l.Snapshot()
+	s := EdgeStatus{From: l.from.cfg.Name, Port: l.port, To: l.to.cfg.Name,
+		QueuedBytes: t.Queued.Bytes, CapacityBytes: t.CapacityBytes, Utilization: t.Utilization, OldestSeconds: t.OldestAge.Seconds(),
+		BlockedProducers: t.Producers, PressedSeconds: t.Pressed.Seconds(), Tripped: t.Tripped, Generation: t.Generation,
+		Offered: t.Offered.Events, Admitted: t.Admitted.Events, Delivered: t.Delivered.Events,
 		Queued: t.Queued.Events, Capacity: int64(t.CapacityEvents), Peak: int64(t.LifetimePeak), Returned: t.Returned.Events,
 		Policy: string(t.Policy), BlockedSeconds: t.Blocked.Seconds(), Dropped: map[string]int64{}, Stats: t}
 	for _, r := range policyReasons[t.Policy] {

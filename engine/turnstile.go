@@ -21,6 +21,16 @@ func newTurnstile() *turnstile {
 	return &turnstile{door: make(chan struct{}, 1), now: 1, wait: map[uint64]chan struct{}{}}
 }
 
+// tryEnter is enter for when nobody else receives.
+func (t *turnstile) tryEnter() bool {
+	select {
+	case t.door <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 // enter waits until the caller may receive. It is false when ctx ended first.
 func (t *turnstile) enter(ctx context.Context) bool {
 	select {

@@ -132,7 +132,7 @@ func innerRecord(v reflect.Value) (reflect.Value, bool) {
 // defaultText renders a default as it would be written in YAML, "" for zero
 // values and for what is made of parts.
 func defaultText(v reflect.Value) string {
-	if v.IsZero() || !v.CanInterface() {
+	if v.IsZero() || !v.CanInterface() || isRecord(v.Type()) {
 		return ""
 	}
 	switch x := v.Interface().(type) {

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"maps"
-	"net"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,21 +48,7 @@ func (p *Pipeline) checkTop(s *scope) {
 	if p.Name != "" && (!pipelineName.MatchString(p.Name) || len(p.Name) > 100) {
 		s.fail(s.places.at("name", s.pos), "name", "bad-name", fmt.Sprintf("%s is not a pipeline name", quoted(p.Name)), "letters, digits and . _ - beginning with a letter or digit, at most 100")
 	}
-	if p.Admin.Listen == "" {
-		return
-	}
-	at := s.places.at("admin.listen", s.pos)
-	host, _, err := net.SplitHostPort(p.Admin.Listen)
-	if err != nil {
-		s.fail(at, "admin.listen", "bad-value", fmt.Sprintf("%s is not an address", quoted(p.Admin.Listen)), "write host:port, such as 127.0.0.1:9464")
-	} else if !loopback(host) && p.Admin.Token == "" {
-		s.fail(at, "admin.listen", "admin-exposed", fmt.Sprintf("%s can be reached from other machines and needs a token", p.Admin.Listen), `listen on 127.0.0.1, or add token: "${PIPECTL_TOKEN}"`)
-	}
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	p.checkAdmin(s)
 }
 
 // checkNode checks a node that a program made.

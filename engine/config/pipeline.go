@@ -34,6 +34,8 @@ type Pipeline struct {
 	Shutdown Shutdown `yaml:"shutdown"`
 	// Admin is the HTTP endpoint for health, metrics and changes.
 	Admin Admin `yaml:"admin"`
+	// Tracing sends OpenTelemetry spans.
+	Tracing Tracing `yaml:"tracing"`
 
 	// Sources, Stages and Sinks are the nodes, in the order of the file.
 	Sources, Stages, Sinks []*Node
@@ -79,6 +81,33 @@ type Admin struct {
 	Listen string `yaml:"listen"`
 	// Token is what clients must send as a bearer token. Empty means none.
 	Token string `yaml:"token" secret:"true"`
+	// TLS makes the endpoint speak HTTPS.
+	TLS AdminTLS `yaml:"tls"`
+}
+
+// AdminTLS are the files for HTTPS at the admin endpoint, in PEM.
+type AdminTLS struct {
+	// Cert is the file with the server's certificate and its chain.
+	Cert string `yaml:"cert"`
+	// Key is the file with the certificate's private key.
+	Key string `yaml:"key"`
+	// ClientCA is the file with the authorities of client certificates. With it
+	// only clients with such a certificate are let in.
+	ClientCA string `yaml:"client_ca"`
+}
+
+// Tracing sends OpenTelemetry spans of events that arrive with a trace context.
+type Tracing struct {
+	// Endpoint is the URL of an OTLP/HTTP collector, such as
+	// http://127.0.0.1:4318; /v1/traces is added. Empty, the default, means no
+	// tracing.
+	Endpoint string `yaml:"endpoint"`
+	// Ratio is the share of the events without a trace context for which their
+	// source begins a new trace, 0 to 1. Default 0: only events that are traced
+	// already.
+	Ratio float64 `yaml:"ratio" min:"0" max:"1"`
+	// Headers are sent with each export, for authentication. They are never printed.
+	Headers map[string]string `yaml:"headers" secret:"true"`
 }
 
 // What a failure does when the node's failed port has no edge.

@@ -172,7 +172,7 @@ func TestDescribeEngineKeys(t *testing.T) {
 	f(DescribeNode(pipe.KindStage), "type on_error=stop workers=1 ordered=true timeout")
 	f(DescribeNode(pipe.KindSink), "type on_error=stop timeout batch,events,bytes,interval retry,max_attempts,max_elapsed,initial,max,jitter")
 	f(DescribeEdge(), "from to name buffer=1024,events,bytes,age policy=block,type,timeout,then,base_rate,min_rate,threshold,key on_drop=ack priority on_shrink=keep")
-	f(DescribePipeline(), "version=1 name description limits,memory,max_event_bytes shutdown,timeout admin,listen,token defaults,edge")
+	f(DescribePipeline(), "version=1 name description limits,memory,max_event_bytes shutdown,timeout admin,listen,token,tls tracing,endpoint,ratio,headers defaults,edge")
 }
 
 // crowded has a key that the engine has too.

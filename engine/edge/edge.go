@@ -25,10 +25,14 @@
 //  5. The clock is read when a goroutine parks, wakes or leaves, for a snapshot,
 //     and with an age once per Recv and per Send to a full edge; never otherwise.
 //  6. Locks nest in one direction: Inbox.turn, Edge.mu, Inbox.mu.
+//  7. An Inbox may get other edges while workers wait in it: Inbox.Set calls them
+//     away, and a worker that still goes to an edge that is now one of several
+//     finds that in Edge.inbox before it parks.
 package edge
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -85,6 +89,7 @@ type Edge struct {
 	inbox    *Inbox // nil unless the edge is one of several of an Inbox
 	slot     int    // its place in inbox
 	reported state  // what inbox was last told
+	nudges   uint64 // how often waiting receivers were called away
 
 	counts counts
 }
@@ -126,27 +131,67 @@ func (q *Edge) use(r rules, generation uint64) {
 	}
 }
 
+// Applied says what an edge held when other settings were put in force.
+type Applied struct {
+	Carried int           // events that were queued and stay
+	Evicted int           // events that OnShrink: Evict dropped
+	Waiting int           // producers that waited and decide again
+	Paused  time.Duration // how long the edge was locked
+}
+
 // Apply puts other settings in force. It neither waits nor fails, and by itself
 // it loses nothing: queued events stay unless OnShrink is Evict. Waiting
 // producers decide again under the new settings, with their timeout counted from
 // when they began to wait. Settings that Validate refuses panic.
-func (q *Edge) Apply(s Settings, generation uint64) {
+func (q *Edge) Apply(s Settings, generation uint64) Applied {
 	r := compile(s)
 	var d drops
 	q.mu.Lock()
+	began := q.now()
+	a := Applied{Carried: q.ring.n, Waiting: q.producers.n}
 	q.use(r, generation)
 	if s.OnShrink == Evict {
 		for q.ring.n > s.Events || q.bytes > r.limit && q.ring.n > 1 {
 			q.evict(q.ring.popHead(), Resized, &d)
 		}
 	}
+	a.Evicted, a.Carried = a.Carried-q.ring.n, q.ring.n
 	q.producers.wakeAll()
 	q.wakeReceiver()
 	if q.inbox != nil {
 		q.inbox.rank(q.slot, s.Priority)
 	}
+	a.Paused = time.Duration(q.now() - began)
 	q.mu.Unlock()
 	d.settle()
+	return a
+}
+
+// Lift takes the bounds away for what is being sent at this moment, before an
+// edge that is not part of the pipeline any more is closed: its producers must
+// not wait for a consumer that may be dead. The policy stays.
+func (q *Edge) Lift() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.rules.Settings
+	s.Events, s.Bytes = math.MaxInt, 0
+	q.use(compile(s), q.generation)
+	q.producers.wakeAll()
+}
+
+// Finished reports whether the edge is closed and empty.
+func (q *Edge) Finished() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed && q.ring.n == 0
+}
+
+// nudge calls the waiting receivers away: their Recv returns 0 and nil.
+func (q *Edge) nudge() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.nudges++
+	q.receivers.wakeAll()
 }
 
 // Close says that nothing more will be sent. What is queued can still be

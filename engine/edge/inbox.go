@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
@@ -31,7 +32,7 @@ const (
 // reports each change between empty, ready and finished while it holds its own
 // lock.
 type Inbox struct {
-	only *Edge // when there is no other
+	only atomic.Pointer[Edge] // when there is no other, nil otherwise; changed with turn held
 
 	turn sync.Mutex // held while one worker picks events; guards plan
 	plan plan
@@ -42,7 +43,10 @@ type Inbox struct {
 	ready    int // how many members are ready
 	finished int // how many are finished
 	reranked bool
+	nudges   uint64 // how often waiting workers were called away
 	workers  waitlist
+	carried  time.Duration // idle time before the last Set
+	base     time.Duration // what the present place of waiting had counted then
 }
 
 type member struct {
@@ -51,27 +55,91 @@ type member struct {
 	state    state
 }
 
-// NewInbox joins edges, at least one. An edge belongs to one Inbox at most and
-// is then only received from through it.
+// NewInbox joins edges. An edge belongs to one Inbox at most and is then only
+// received from through it.
 func NewInbox(edges ...*Edge) *Inbox {
-	if len(edges) == 1 {
-		return &Inbox{only: edges[0]}
+	b := &Inbox{start: time.Now()}
+	b.Set(edges...)
+	return b
+}
+
+// Set makes edges the edges of the inbox, whatever they were before: those that
+// stay keep their order and what they hold. Workers that wait are called away
+// for a moment (they receive 0 events and no error). An edge that is left out
+// must be empty and closed, or nobody takes its events any more.
+func (b *Inbox) Set(edges ...*Edge) {
+	b.turn.Lock()
+	defer b.turn.Unlock()
+	before := b.only.Load()
+	if before != nil && len(edges) == 1 && edges[0] == before {
+		return
 	}
-	b := &Inbox{start: time.Now(), members: make([]member, len(edges)), reranked: true}
+	for i := range b.members { // they report no more
+		q := b.members[i].edge
+		q.mu.Lock()
+		q.inbox = nil
+		q.mu.Unlock()
+	}
+	idle, _ := b.Idle()
+	var only *Edge
+	var base time.Duration
+	if len(edges) == 1 {
+		only, edges = edges[0], nil
+		base = only.Snapshot().Idle
+	}
+	b.mu.Lock()
+	if only == nil {
+		base = b.workers.total(b.now())
+	}
+	b.members, b.ready, b.finished, b.reranked = make([]member, len(edges)), 0, 0, true
 	for i, q := range edges {
 		b.members[i].edge = q
 	}
+	b.carried, b.base = idle, base
+	b.only.Store(only)
+	b.nudges++
+	b.workers.wakeAll()
+	b.mu.Unlock()
 	for i, q := range edges {
-		q.mu.Lock()
-		if q.inbox != nil {
-			panic("BUG: edge " + q.id + " is in two inboxes")
-		}
-		q.inbox, q.slot, q.reported = b, i, empty
-		b.rank(i, q.rules.Priority)
-		q.report()
-		q.mu.Unlock()
+		q.join(b, i)
 	}
-	return b
+	if before != nil && before != only {
+		before.nudge()
+	}
+}
+
+// CallAway makes workers that wait for events return: they receive 0 events and
+// no error.
+func (b *Inbox) CallAway() {
+	if q := b.only.Load(); q != nil {
+		q.nudge()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.nudges++
+	b.workers.wakeAll()
+}
+
+// join makes the edge the slot-th of several.
+func (q *Edge) join(b *Inbox, slot int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.inbox != nil {
+		panic("BUG: edge " + q.id + " is in two inboxes")
+	}
+	q.inbox, q.slot, q.reported = b, slot, empty
+	b.rank(slot, q.rules.Priority)
+	q.report()
+}
+
+// Finished reports whether all edges of the inbox are closed and empty.
+func (b *Inbox) Finished() bool {
+	if q := b.only.Load(); q != nil {
+		return q.Finished()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.finished == len(b.members) && b.only.Load() == nil
 }
 
 // report tells the inbox when the edge's state has changed. It is called with
@@ -134,19 +202,23 @@ func (b *Inbox) Recv(ctx context.Context, dst []*pipe.Event) (n int, err error) 
 
 // RecvUntil is Recv that also returns when wake delivers, then with 0 and nil.
 func (b *Inbox) RecvUntil(ctx context.Context, dst []*pipe.Event, wake <-chan time.Time) (n int, err error) {
-	if b.only != nil {
-		return b.only.RecvUntil(ctx, dst, wake)
+	if q := b.only.Load(); q != nil {
+		if n, err = q.RecvUntil(ctx, dst, wake); err == ErrClosed && b.only.Load() != q {
+			err = nil // it is not the only one any more
+		}
+		return n, err
 	}
 	var w *waiter
 	why := called
 	b.mu.Lock()
+	nudged := b.nudges
 	for {
 		if b.ready > 0 && len(dst) > 0 {
 			b.mu.Unlock()
 			n = b.pick(dst)
 			b.mu.Lock()
 		}
-		if n > 0 || b.finished == len(b.members) || why != called || len(dst) == 0 {
+		if n > 0 || b.over() || why != called || len(dst) == 0 || b.nudges != nudged || b.only.Load() != nil {
 			break
 		}
 		if b.ready > 0 { // it came, or expired, while we were picking
@@ -164,7 +236,7 @@ func (b *Inbox) RecvUntil(ctx context.Context, dst []*pipe.Event, wake <-chan ti
 	case n > 0:
 	case why == cancelled:
 		err = ctx.Err()
-	case b.finished == len(b.members):
+	case b.over():
 		err = ErrClosed
 	}
 	if w != nil {
@@ -177,16 +249,29 @@ func (b *Inbox) RecvUntil(ctx context.Context, dst []*pipe.Event, wake <-chan ti
 
 func (b *Inbox) now() int64 { return int64(time.Since(b.start)) }
 
+// over reports whether all of several edges are closed and empty.
+func (b *Inbox) over() bool { return b.finished == len(b.members) && b.only.Load() == nil }
+
 // Idle returns how long workers waited for events, waits in progress included,
 // and how many wait now.
 func (b *Inbox) Idle() (total time.Duration, workers int) {
-	if b.only != nil {
-		s := b.only.Snapshot()
-		return s.Idle, s.Receivers
+	for {
+		only := b.only.Load()
+		if only != nil { // its lock is not taken under mu, see Locking
+			s := only.Snapshot()
+			total, workers = s.Idle, s.Receivers
+		}
+		b.mu.Lock()
+		if only == nil {
+			total, workers = b.workers.total(b.now()), b.workers.n
+		}
+		total += b.carried - b.base
+		same := b.only.Load() == only
+		b.mu.Unlock()
+		if same {
+			return total, workers
+		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.workers.total(b.now()), b.workers.n
 }
 
 // pick takes up to len(dst) events as the plan says; another worker may have

@@ -31,11 +31,14 @@ func (q *Edge) RecvUntil(ctx context.Context, dst []*pipe.Event, wake <-chan tim
 func (q *Edge) recvSlow(ctx context.Context, dst []*pipe.Event, wake <-chan time.Time) (n int, err error) {
 	var w *waiter
 	var d drops
-	why := called
+	why, nudged := called, q.nudges
 	for {
 		n = q.takeFresh(dst, &d)
 		if n > 0 || q.ring.n == 0 && q.closed || why != called || len(dst) == 0 {
 			break
+		}
+		if q.nudges != nudged || q.inbox != nil {
+			break // called away: the edge is one of several now
 		}
 		if w == nil {
 			now := q.now()

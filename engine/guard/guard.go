@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
@@ -28,31 +28,55 @@ type Retry struct {
 // DefaultRetry is what a sink gets that says nothing.
 var DefaultRetry = Retry{Initial: 100 * time.Millisecond, Max: 30 * time.Second, Jitter: 1}
 
+// ErrReleased is returned by Write for what was not written when Release was
+// called.
+var ErrReleased = errors.New("another sink takes over")
+
+// Options are what a guard tells others.
+type Options struct {
+	Log    *slog.Logger
+	Record *Record     // of the attempts; nil for one of its own
+	Meter  *pipe.Meter // External counts attempts, Throttled the pauses between them; nil counts nothing
+}
+
 // Sink is a guarded sink.
 type Sink struct {
-	inner   pipe.Sink
-	timeout time.Duration
-	retry   Retry
-	log     *slog.Logger
-
-	attempts atomic.Int64
-	retries  atomic.Int64
-	failing  atomic.Bool
+	inner    pipe.Sink
+	timeout  time.Duration
+	retry    Retry
+	log      *slog.Logger
+	record   *Record
+	external *pipe.Clock
+	pauses   *pipe.Clock
+	release  chan struct{}
+	once     sync.Once
 }
 
 // New wraps s. timeout 0 means that an attempt may take as long as it likes.
-func New(s pipe.Sink, timeout time.Duration, r Retry, log *slog.Logger) *Sink {
-	return &Sink{inner: s, timeout: timeout, retry: r, log: log}
+func New(s pipe.Sink, timeout time.Duration, r Retry, o Options) *Sink {
+	g := &Sink{inner: s, timeout: timeout, retry: r, log: o.Log, record: o.Record, release: make(chan struct{})}
+	if g.record == nil {
+		g.record = &Record{}
+	}
+	if o.Meter != nil {
+		g.external, g.pauses = &o.Meter.External, &o.Meter.Throttled
+	}
+	return g
 }
 
-// Attempts returns how many writes were tried, retries included.
-func (s *Sink) Attempts() int64 { return s.attempts.Load() }
+// Release ends a Write that waits for its next attempt, and one whose attempt
+// then fails: what is not written by then is somebody else's. Calling it twice
+// is allowed.
+func (s *Sink) Release() { s.once.Do(func() { close(s.release) }) }
 
-// Retries returns how many writes were repeats.
-func (s *Sink) Retries() int64 { return s.retries.Load() }
-
-// Failing reports whether the last attempt failed and is being retried.
-func (s *Sink) Failing() bool { return s.failing.Load() }
+func (s *Sink) released() bool {
+	select {
+	case <-s.release:
+		return true
+	default:
+		return false
+	}
+}
 
 // Write writes in with retries, waiting as long as they take or until ctx ends.
 // It returns nil, a *pipe.PartialError for events that failed for good or whose
@@ -83,12 +107,12 @@ func (s *Sink) Write(ctx context.Context, in []*pipe.Event) (attempts int, err e
 			return attempts, rest(exhausted(err, attempts, time.Since(start)), index, &lost)
 		}
 		s.note(err, wait)
-		if e := sleep(ctx, wait); e != nil {
+		if e := s.pause(ctx, wait); e != nil {
 			return attempts, rest(e, index, &lost)
 		}
-		s.retries.Add(1)
+		s.record.retries.Add(1)
 	}
-	if s.failing.CompareAndSwap(true, false) {
+	if s.record.failing.CompareAndSwap(true, false) {
 		s.log.Info("sink works again", "attempts", attempts, "after", time.Since(start).Round(time.Millisecond))
 	}
 	if len(lost.Items) > 0 {
@@ -148,7 +172,16 @@ func rest(err error, index []int, lost *pipe.PartialError) error {
 
 // attempt is one call of the sink under the time limit.
 func (s *Sink) attempt(ctx context.Context, in []*pipe.Event) error {
-	s.attempts.Add(1)
+	began, err := s.external.Enter(), errPanic
+	defer func() { s.record.add(s.external.Leave(began), err) }()
+	err = s.limited(ctx, in)
+	return err
+}
+
+// errPanic is the result of an attempt that did not return.
+var errPanic = pipe.Classed(pipe.Poison, errors.New("panic"))
+
+func (s *Sink) limited(ctx context.Context, in []*pipe.Event) error {
 	if s.timeout <= 0 {
 		return s.inner.Write(ctx, in)
 	}
@@ -189,17 +222,24 @@ func (s *Sink) next(err error, attempts int, elapsed time.Duration) (time.Durati
 }
 
 func (s *Sink) note(err error, wait time.Duration) {
-	if s.failing.CompareAndSwap(false, true) {
+	if s.record.failing.CompareAndSwap(false, true) {
 		s.log.Warn("sink fails, retrying", "error", err, "next_attempt_in", wait.Round(time.Millisecond))
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// pause waits before the next attempt.
+func (s *Sink) pause(ctx context.Context, d time.Duration) error {
+	if s.released() {
+		return ErrReleased
+	}
+	defer s.pauses.Leave(s.pauses.Enter())
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return nil
+	case <-s.release:
+		return ErrReleased
 	case <-ctx.Done():
 		return ctx.Err()
 	}

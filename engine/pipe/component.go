@@ -49,6 +49,8 @@ type Env struct {
 	Pipeline      string       // the pipeline's name
 	Log           *slog.Logger // carries the node's name already
 	MaxEventBytes int          // largest allowed payload of one event, in bytes
+	Meter         *Meter       // where the component counts what it waits for; never nil
+	Predecessor   any          // the running component that this one takes over from, else nil
 }
 
 // Opener is a component that must be prepared: files opened, ports bound.
@@ -152,6 +154,13 @@ type Progresser interface {
 type Rejecter interface {
 	// Rejected returns how many requests were refused, by status code.
 	Rejected() map[string]int64
+}
+
+// Lagger is a source that knows how much is waiting outside for it.
+type Lagger interface {
+	// Lag returns the events and the bytes that are there and not read yet; -1
+	// for what it does not know. It may be called at any time and must not block.
+	Lag() (events, bytes int64)
 }
 
 // Concurrent is a sink whose Write may be called from several goroutines.

@@ -3,6 +3,7 @@ package pipe
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // Ledger is the account of one source: what was read, how it ended, how much is
@@ -17,6 +18,8 @@ type Ledger struct {
 	tally   Tally
 	limit   Window
 	waiting chan struct{} // closed when credit may be free again; nil when nobody waits
+
+	waits Clock // of Acquire
 }
 
 // Window bounds the unsettled events of a source; 0 means no bound.
@@ -84,10 +87,7 @@ func (l *Ledger) GroupDone(g *Group) {
 	if w := l.windows[g.partition]; w != nil {
 		w.settle(g)
 	}
-	if l.waiting != nil {
-		close(l.waiting)
-		l.waiting = nil
-	}
+	l.wake()
 }
 
 func (w *window) settle(g *Group) {
@@ -176,20 +176,43 @@ func (l *Ledger) Acquire(ctx context.Context) error {
 		}
 		wait := l.waiting
 		l.mu.Unlock()
+		began := l.waits.Enter()
 		select {
 		case <-wait:
 		case <-ctx.Done():
+		}
+		l.waits.Leave(began)
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 }
 
-// Credit returns how many events may be read now, at most most.
-func (l *Ledger) Credit(most int) int {
+// wake lets a source that waits for credit look again.
+func (l *Ledger) wake() {
+	if l.waiting != nil {
+		close(l.waiting)
+		l.waiting = nil
+	}
+}
+
+// Limit changes the window. A source that waits for credit looks again.
+func (l *Ledger) Limit(w Window) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.limit.Events <= 0 {
-		return most
-	}
-	return int(max(0, min(int64(most), l.limit.Events-l.tally.OpenEvents)))
+	l.limit = w
+	l.wake()
+}
+
+// Window returns the window in force.
+func (l *Ledger) Window() Window {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limit
+}
+
+// Waited returns how long the source has waited for credit, a wait that goes on
+// included, and whether it waits now.
+func (l *Ledger) Waited() (total time.Duration, now bool) {
+	return l.waits.Total(), l.waits.Waiting() > 0
 }

@@ -90,7 +90,7 @@ var mutants = []mutant.Mutant{
 	{Name: "settling wakes nobody", File: "ledger.go", Tests: "TestWindowIsCompared",
 		Old: "close(l.waiting)\n", New: ""},
 	{Name: "a cancelled wait succeeds", File: "ledger.go", Tests: "TestWindowIsCompared",
-		Old: "case <-ctx.Done():\n\t\t\treturn ctx.Err()", New: "case <-ctx.Done():\n\t\t\treturn nil"},
+		Old: "if ctx.Err() != nil {\n\t\t\treturn ctx.Err()", New: "if ctx.Err() != nil {\n\t\t\treturn nil"},
 
 	// Memory.
 	{Name: "memory is given back while an event is open", File: "supply.go", Tests: "TestMemoryIsUsedAgain",

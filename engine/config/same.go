@@ -1,0 +1,82 @@
+package config
+
+import "reflect"
+
+// Same reports that two nodes have the same settings, without making values of
+// them: most nodes do not change. When it reports false, Node decides: a few
+// values that mean the same are told apart.
+func (x *Inspector) Same(a, b *Node) bool {
+	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	if a.Component == nil || b.Component == nil || a.Kind != b.Kind || !x.sameKeys(va, vb, x.fields(va.Type(), a.Kind)) {
+		return false
+	}
+	ca, cb := reflect.ValueOf(a.Component), reflect.ValueOf(b.Component)
+	if ca.Kind() != reflect.Pointer || ca.Type() != cb.Type() || ca.Elem().Kind() != reflect.Struct {
+		return false
+	}
+	return x.sameKeys(ca.Elem(), cb.Elem(), x.fields(ca.Elem().Type(), ""))
+}
+
+func (x *Inspector) sameKeys(a, b reflect.Value, fields []field) bool {
+	for i := range fields {
+		if index := fields[i].index; !x.same(a.FieldByIndex(index), b.FieldByIndex(index)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (x *Inspector) same(a, b reflect.Value) bool {
+	t := a.Type()
+	if t != b.Type() {
+		return false
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if a.IsNil() || b.IsNil() {
+			return a.IsNil() && b.IsNil()
+		}
+		return x.same(a.Elem(), b.Elem())
+	case reflect.Struct:
+		if fields := x.fields(t, ""); len(fields) > 0 {
+			return x.sameKeys(a, b, fields)
+		}
+		ta, ok := marshal(a)
+		tb, _ := marshal(b)
+		return ok && ta == tb
+	case reflect.Map:
+		return a.Len() == b.Len() && x.sameEntries(a, b)
+	case reflect.Slice:
+		return a.Len() == b.Len() && x.sameItems(a, b)
+	}
+	return a.Equal(b)
+}
+
+// sameItems compares lists of one length.
+func (x *Inspector) sameItems(a, b reflect.Value) bool {
+	_, pairs := orderedValue(a.Type())
+	for i := range a.Len() {
+		va, vb := a.Index(i), b.Index(i)
+		if pairs {
+			if va.Field(0).String() != vb.Field(0).String() {
+				return false
+			}
+			va, vb = va.Field(1), vb.Field(1)
+		}
+		if !x.same(va, vb) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameEntries compares mappings of one length.
+func (x *Inspector) sameEntries(a, b reflect.Value) bool {
+	for entries := a.MapRange(); entries.Next(); {
+		other := b.MapIndex(entries.Key())
+		if !other.IsValid() || !x.same(entries.Value(), other) {
+			return false
+		}
+	}
+	return true
+}
