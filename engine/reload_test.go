@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipectl/pipectl/engine/config"
 	"github.com/pipectl/pipectl/engine/diff"
+	"github.com/pipectl/pipectl/engine/expr"
 )
 
 // parse reads a configuration that a reload can use.
@@ -417,5 +418,146 @@ func TestReloadStorm(t *testing.T) {
 			t.Errorf("%d of %d reloads were refused", refused, reloads)
 		}
 		t.Logf("%d reloads over %d events, generation %d", reloads, rec.Sources["in"].Read, rec.Generation)
+	})
+}
+
+// TestReloadBlockedSender takes out an edge while a batch waits for room in it,
+// after another reload has already changed the same output.
+func TestReloadBlockedSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const head = "sources: {in: {type: numbers, count: 200, batch: 50}}\n"
+		e := build(t, head+"sinks: {slow: {type: memory, wait: 100ms}}\nedges: [{from: in, to: slow, buffer: 5}]\n")
+		end := started(t, e)
+		slow := sinkOf(t, e, "slow")
+		reloaded(t, e, head+"sinks: {slow: {type: memory, wait: 100ms}, out: {type: memory}}\nedges: [{from: in, to: slow, buffer: 5}, in -> out]\n")
+		reloaded(t, e, head+"sinks: {out: {type: memory}}\nedges: [in -> out]\n")
+		rec := end()
+		if b := rec.Balance; b.Returned > 0 || b.Delivered != 200 {
+			t.Errorf("balance %+v", b)
+		}
+		wantNumbers(t, slices.Concat(slow.got(), sinkOf(t, e, "out").got()), 200)
+	})
+}
+
+// TestReloadNodeSettings changes what the engine adds to nodes.
+func TestReloadNodeSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		yaml := func(window int, onError, timeout string) string {
+			return fmt.Sprintf(`
+sources: {in: {type: numbers, count: 1000, batch: 10, pause: 1ms, max_in_flight: {events: %d}}}
+stages: {s: {type: script, do: 'hang:100', on_error: %s, timeout: %s}}
+sinks: {out: {type: memory}}
+edges: [in -> s -> out]
+`, window, onError, timeout)
+		}
+		e := build(t, yaml(10, "stop", "10m"))
+		end := started(t, e)
+		time.Sleep(time.Second)
+		if s := e.Status(); s.Sources["in"].Read != 10 || !s.Sources["in"].Paused || s.Sources["in"].WindowSeconds < 0.9 {
+			t.Errorf("before: %+v", s.Sources["in"])
+		}
+		r := reloaded(t, e, yaml(500, "drop", "1ms"))
+		if r.Class != diff.Live {
+			t.Errorf("class %s", r.Class)
+		}
+		time.Sleep(time.Second)
+		if s := e.Status(); s.Sources["in"].Read != 500 || s.Sources["in"].InFlightLimit != 500 {
+			t.Errorf("after: read %d", s.Sources["in"].Read)
+		}
+		time.Sleep(15 * time.Minute) // the call that was going on keeps its timeout
+		if rec := end(); rec.Stages["s"].Failed != 10 || rec.Sinks["out"].Delivered != 990 || rec.Balance.Failed != 10 {
+			t.Errorf("balance %+v", rec.Balance)
+		}
+	})
+}
+
+// TestNodeTimes: the states of a node add up to the time of its workers, and
+// say what it waits for.
+func TestNodeTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := build(t, `
+sources: {in: {type: numbers, count: 100, batch: 1, endless: true}}
+stages: {work: {type: script, wait: 100ms}, idle: {type: script, workers: 4}}
+sinks: {out: {type: memory, wait: 10ms}, bad: {type: memory, fail: 100000, class: retryable, retry: {initial: 1s, max: 1s, jitter: 0}}}
+edges: [{from: in, to: work, buffer: 1}, work -> idle -> out, {from: work, to: bad, policy: drop-newest, buffer: 1}]
+`)
+		done := make(chan Receipt)
+		go func() {
+			r, _ := e.Run(t.Context())
+			done <- r
+		}()
+		time.Sleep(5 * time.Second)
+		s := e.Status()
+		f := func(name string, got NodeTime, workers, busy, idle, blocked, throttled, external float64) {
+			t.Helper()
+			for _, x := range []struct {
+				what      string
+				got, want float64
+			}{{"busy", got.Busy, busy}, {"idle", got.Idle, idle}, {"blocked", got.Blocked, blocked}, {"throttled", got.Throttled, throttled},
+				{"external", got.External, external}, {"all", got.Total(), 5 * workers}} {
+				if x.got < x.want-0.2 || x.got > x.want+0.2 {
+					t.Errorf("%s: %s %.2f s, want %.2f", name, x.what, x.got, x.want)
+				}
+			}
+		}
+		f("in", s.Sources["in"].Time, 1, 0, 0, 5, 0, 0)
+		f("work", s.Stages["work"].Time, 1, 5, 0, 0, 0, 0)
+		f("idle", s.Stages["idle"].Time, 4, 0, 20, 0, 0, 0)
+		f("out", s.Sinks["out"].Time, 1, 0, 4.5, 0, 0, 0.5)
+		f("bad", s.Sinks["bad"].Time, 1, 0, 0.1, 0, 4.9, 0)
+		if p := s.Stages["work"].Processing; p.Count < 49 || p.Count > 50 || p.Quantile(0.5) < 0.05 || p.Quantile(0.5) > 0.5 {
+			t.Errorf("processing %+v, median %v", p, p.Quantile(0.5))
+		}
+		if s.Sinks["out"].Requests["ok"] == 0 || s.Sinks["bad"].Requests["retryable"] < 4 || s.Sinks["out"].EndToEnd.Count != s.Sinks["out"].Delivered {
+			t.Errorf("requests %v, %v", s.Sinks["out"].Requests, s.Sinks["bad"].Requests)
+		}
+		e.Stop()
+		<-done
+	})
+}
+
+// TestTap looks at an edge while events pass.
+func TestTap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := build(t, "sources: {in: {type: numbers, count: 1000, batch: 10, pause: 10ms}}\nsinks: {out: {type: memory}}\nedges: [in -> out]\n")
+		if _, err := e.Tap("nowhere", TapOptions{}); err == nil {
+			t.Error("a tap on no edge")
+		}
+		all, err := e.Tap("in->out", TapOptions{Rate: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var where expr.Bool
+		if err := where.UnmarshalText([]byte(`message == "500"`)); err != nil {
+			t.Fatal(err)
+		}
+		one, err := e.Tap("in->out", TapOptions{Rate: 10, Where: &where})
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := started(t, e)
+		end()
+		all.Close()
+		one.Close()
+		one.Close()
+		n := 0
+		for x := range all.C {
+			n++
+			if x.Text == "" || x.Origin == "" || x.Truncated {
+				t.Errorf("event %+v", x)
+			}
+		}
+		if c := all.Counts(); n < 9 || n > 12 || c.Shown != int64(n) || c.Seen != 1000 || c.Skipped != 1000-int64(n) {
+			t.Errorf("%d shown of 1 s at 10/s, %+v", n, c)
+		}
+		if x := <-one.C; x.Text != "500" {
+			t.Errorf("event %+v", x)
+		}
+		if c := one.Counts(); c.Seen != 1000 || c.Filtered != 999 || c.Shown != 1 {
+			t.Errorf("%+v", c)
+		}
+		if e.graph.links[0].taps.Load() != nil {
+			t.Error("a closed tap is still looked through")
+		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -207,8 +208,10 @@ func (s *File) Open(_ context.Context, env pipe.Env) error {
 	s.clean = map[string]int64{}
 	if s.template.static() {
 		s.name = s.template.appendPath(s.name[:0], nil, "")
-		if _, err := s.openFile(string(s.name), s.Mode); err != nil {
-			return err
+		if !s.continues(env.Predecessor) { // else it is opened for the first batch, once the other one is closed
+			if _, err := s.openFile(string(s.name), s.Mode); err != nil {
+				return err
+			}
 		}
 	}
 	if s.Fsync.every > 0 {
@@ -216,6 +219,18 @@ func (s *File) Open(_ context.Context, env pipe.Env) error {
 		s.syncing.Go(s.syncLoop)
 	}
 	return nil
+}
+
+// continues reports whether the sink goes on in the file of a running one: then
+// it appends, whatever mode says.
+func (s *File) continues(predecessor any) bool {
+	old, ok := predecessor.(*File)
+	if !ok {
+		return false
+	}
+	theirs, err1 := filepath.Abs(old.Path)
+	ours, err2 := filepath.Abs(s.Path)
+	return err1 == nil && err2 == nil && theirs == ours
 }
 
 // Write writes in and returns when the kernel, or with fsync: batch the disk, has it.

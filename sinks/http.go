@@ -42,6 +42,9 @@ const (
 // broken connections, 408 and 5xx are tried again, 429 and 503 not before their
 // Retry-After; any other answer says that the batch will never be taken, and
 // fails it. Redirects are not followed.
+//
+// A batch whose traced events are all of one trace is sent with the traceparent
+// and tracestate of the first of them: see docs/tracing.md.
 type HTTP struct {
 	// URL is where the batches go. User and password belong into basic_auth.
 	URL string `yaml:"url" required:"true"`
@@ -221,6 +224,13 @@ func (s *HTTP) request(ctx context.Context, p *payload, in []*pipe.Event) (*http
 	h := req.Header
 	h.Set("User-Agent", "pipectl")
 	h.Set("Content-Type", s.contentType())
+	if e := traced(in); e != nil {
+		for _, name := range []string{pipe.TraceParent, pipe.TraceState} {
+			if v, ok := e.Meta(name); ok {
+				h.Set(name, v)
+			}
+		}
+	}
 	for name, value := range s.Headers {
 		if strings.EqualFold(name, "Host") {
 			req.Host = value
@@ -248,6 +258,29 @@ func (s *HTTP) contentType() string {
 		return "application/json"
 	}
 	return s.Codec.ContentType()
+}
+
+// traced returns an event whose trace context stands for the request: the traced
+// events of the batch must all be of one trace. It is nil when there is none.
+func traced(in []*pipe.Event) *pipe.Event {
+	var first *pipe.Event
+	var trace [16]byte
+	last := ""
+	for _, e := range in {
+		parent, ok := e.Meta(pipe.TraceParent)
+		if !ok || parent == last {
+			continue
+		}
+		c, ok := pipe.ParseTraceParent(parent)
+		switch last = parent; {
+		case !ok:
+		case first == nil:
+			first, trace = e, c.Trace
+		case c.Trace != trace:
+			return nil
+		}
+	}
+	return first
 }
 
 // idempotencyKey names a batch by the events in it: all of them, for after a

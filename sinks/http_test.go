@@ -2,6 +2,7 @@ package sinks
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -277,6 +278,47 @@ func TestHTTPIdempotencyKey(t *testing.T) {
 	if key := send("a"); key != "" {
 		t.Errorf("got key %q though none is wanted", key)
 	}
+}
+
+func TestHTTPTraceContext(t *testing.T) {
+	const (
+		trace  = "00-0af7651916cd43dd8448eb211c80319c-"
+		parent = trace + "b7ad6b7169203331-01"
+		other  = trace + "b7ad6b7169203332-01"
+		alien  = "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	)
+	side := newFar(t, (*httptest.Server).Start)
+	s := httpTo(t, side, nil)
+	open(t, s)
+	f := func(want, state string, parents ...string) {
+		t.Helper()
+		in := batch(t, make([]string, len(parents))...)
+		for i, p := range parents {
+			if p != "" {
+				in[i].SetMeta(pipe.TraceState, fmt.Sprint("event=", i))
+				in[i].SetMeta(pipe.TraceParent, p)
+			}
+		}
+		if err := s.Write(t.Context(), in); err != nil {
+			t.Fatal(err)
+		}
+		h := side.last().Header
+		if h.Get("traceparent") != want || h.Get("tracestate") != state {
+			t.Errorf("%q: got %q with %q, want %q with %q", parents, h.Get("traceparent"), h.Get("tracestate"), want, state)
+		}
+	}
+	f("", "", "")
+	f(parent, "event=0", parent)
+	f(parent, "event=0", parent, parent, parent)
+	f(parent, "event=0", parent, other) // steps of one trace
+	f(parent, "event=1", "", parent, "")
+	f("", "", parent, alien)
+	f("", "", parent, "", alien, parent)
+	f("", "", "nonsense")
+	f(parent, "event=1", "nonsense", parent)
+	s = httpTo(t, side, func(s *HTTP) { s.Headers = map[string]string{"Traceparent": alien} })
+	open(t, s)
+	f(alien, "event=0", parent) // what the file says counts
 }
 
 func TestHTTPPoison(t *testing.T) {
