@@ -24,7 +24,7 @@ func New(cfg *config.Pipeline, o Options) (*Engine, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg, log: o.Log, observer: o.Observer}
+	e := &Engine{cfg: cfg, log: o.Log, observer: o.Observer, state: Starting}
 	e.reading, e.stopRead = context.WithCancel(context.Background())
 	e.working, e.stopWork = context.WithCancel(context.Background())
 	e.generation.Store(1)

@@ -166,7 +166,9 @@ func (d *departure) settle(e *Engine) {
 		}
 	}
 	for _, l := range d.links {
-		e.gone.Dropped += l.Snapshot().DroppedTotal().Events
+		t := l.Snapshot()
+		e.gone.Dropped += t.DroppedTotal().Events
+		l.from.blockedBefore.Add(int64(t.Blocked))
 		l.closeTaps()
 	}
 	d.advance()

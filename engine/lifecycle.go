@@ -282,7 +282,7 @@ func (e *Engine) finish() {
 	switch {
 	case e.failure != nil:
 		e.state = Failed
-	case e.state == Stopping && e.leftBehind():
+	case e.leftBehind():
 		e.state = Stopped
 	default:
 		e.state = Drained

@@ -68,7 +68,7 @@ var mutants = []mutant.Mutant{
 
 	// Order and workers.
 	{Name: "workers do not wait for their turn", File: "stage.go", Tests: "TestWorkers",
-		Old: "w.line.await(w.working, turn) // false", New: "_ = turn // false"},
+		Old: "w.line.await(w.working, turn)", New: ""},
 	{Name: "workers receive without entering the line", File: "turnstile.go", Tests: "TestWorkers",
 		Old: "<-t.door\n\treturn turn", New: "return turn"},
 	{Name: "a turn is never over", File: "turnstile.go", Tests: "TestWorkers",

@@ -28,6 +28,10 @@ type node struct {
 	in    *edge.Inbox // nil for sources
 	wake  chan time.Time
 	meter pipe.Meter
+	busy  highWater
+
+	blockedBefore atomic.Int64 // ns that it waited at edges that have left, and its workers for one that waits
+
 	alive pipe.Clock // the time of its workers
 
 	working context.Context // ends when its workers must stop

@@ -131,8 +131,10 @@ func (o *output) sendOne(ctx context.Context, l *link, events []*pipe.Event) {
 }
 
 // fanOut gives every edge its own instance of each event. Branches that need
-// not wait are served first, so that a full one holds its siblings back by at
-// most this batch.
+// not wait are served first; then the node waits for room in one after the
+// other, a few events at a time, and serves those that have got room meanwhile
+// in between: so the slowest branch sets the pace, and no branch runs dry
+// because the node waits at another.
 func (o *output) fanOut(ctx context.Context, links []*link, events []*pipe.Event) {
 	branches := make([][]*pipe.Event, len(links))
 	branches[0] = events
@@ -142,15 +144,34 @@ func (o *output) fanOut(ctx context.Context, links []*link, events []*pipe.Event
 	o.node.count.created.Add(int64(len(events) * (len(branches) - 1)))
 	for i, l := range links {
 		l.show(branches[i])
-		branches[i] = branches[i][l.Offer(branches[i]):]
 	}
-	for i, l := range links {
-		if len(branches[i]) > 0 {
-			k, err := l.Send(ctx, branches[i])
-			o.rest(l, branches[i][k:], err)
+	for {
+		waiting, most := -1, 0
+		for i, l := range links {
+			if len(branches[i]) == 0 {
+				continue
+			}
+			branches[i] = branches[i][l.Offer(branches[i]):]
+			if len(branches[i]) > most {
+				waiting, most = i, len(branches[i])
+			}
+		}
+		if waiting < 0 {
+			return
+		}
+		l, turn := links[waiting], branches[waiting]
+		turn = turn[:min(len(turn), fanTurn)]
+		k, err := l.Send(ctx, turn)
+		if branches[waiting] = branches[waiting][k:]; err != nil {
+			o.rest(l, branches[waiting], err)
+			branches[waiting] = nil
 		}
 	}
 }
+
+// fanTurn is how many events a node waits for at one branch before it looks at
+// the others again.
+const fanTurn = 8
 
 // rest ends what an edge did not take.
 func (o *output) rest(l *link, left []*pipe.Event, err error) {

@@ -134,7 +134,7 @@ func (r *reload) accept() error {
 		}
 	}
 	if len(heavy) > 0 {
-		return &RefusedError{Changes: heavy, Reason: fmt.Sprintf("%s %s cannot be changed while the pipeline runs: %s", heavy[0].Part, heavy[0].Name, heavy[0].Why)}
+		return &RefusedError{Changes: heavy, Reason: fmt.Sprintf("%s cannot be changed while the pipeline runs: %s", heavy[0].Subject(), heavy[0].Why)}
 	}
 	return r.eng.changeable()
 }
@@ -145,9 +145,6 @@ func (e *Engine) changeable() error {
 	state := e.state
 	e.mu.Unlock()
 	if state != Running {
-		if state == "" {
-			state = Starting
-		}
 		return &RefusedError{Reason: fmt.Sprintf("the pipeline is %s; only a running one can be changed", state), Busy: state == Starting}
 	}
 	return nil

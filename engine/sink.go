@@ -160,7 +160,9 @@ func (s *sinkNode) step(held []*pipe.Event, k int) (settled int, ok bool) {
 	if !s.hand.give() {
 		return 0, false
 	}
-	if done != nil {
+	if done != nil && s.takenAway(err) {
+		done(nil, context.Canceled) // it has not failed
+	} else if done != nil {
 		done(nil, err)
 	}
 	var part *pipe.PartialError

@@ -186,7 +186,7 @@ func (w *worker) step(in []*pipe.Event, turn uint64) bool {
 			done(w.out, err)
 		}
 		if first && w.line != nil {
-			w.line.await(w.working, turn) // false: work is stopped, order has no meaning any more
+			w.awaitTurn(turn)
 		}
 		if err == nil || !w.takenAway() {
 			w.conclude(in)
@@ -202,6 +202,28 @@ func (w *worker) step(in []*pipe.Event, turn uint64) bool {
 		}
 		in = rest
 	}
+}
+
+// awaitTurn waits until the batches before are handed on, or work is stopped:
+// then order has no meaning any more. While the worker whose turn it is waits for
+// room, the others do too.
+func (w *worker) awaitTurn(turn uint64) {
+	if w.line.isNow(turn) {
+		return
+	}
+	began, blocked := time.Now(), w.waited()
+	w.line.await(w.working, turn)
+	w.blockedBefore.Add(int64(max(0, min(w.waited()-blocked, time.Since(began)))))
+}
+
+// waited returns how long the node has waited for room in its edges.
+func (n *node) waited() (d time.Duration) {
+	for _, o := range append([]*output{n.failed}, n.ports()...) {
+		for _, l := range o.links() {
+			d += l.Snapshot().Blocked
+		}
+	}
+	return d
 }
 
 // takenAway reports whether a reload, and not a stop, has ended the job.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sync"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/edge"
@@ -44,7 +45,9 @@ type NodeStatus struct {
 	InFlight int64    `json:"in_flight"` // sources: handed over and not settled; others: in the hands of workers
 	Time     NodeTime `json:"time"`
 
-	Errors map[pipe.Class]int64 `json:"errors,omitempty"` // failures by class
+	RateLimit   float64              `json:"rate_limit,omitempty"`   // events a second that its component lets through; 0 when it has no such limit
+	DeadLetters int64                `json:"dead_letters,omitempty"` // left through the failed port
+	Errors      map[pipe.Class]int64 `json:"errors,omitempty"`       // failures by class
 }
 
 // SourceStatus are the figures of a source.
@@ -179,6 +182,15 @@ func (e *Engine) Status() Status {
 	return s
 }
 
+// ResetPeaks begins a new period for Stats.PeakEvents of every edge.
+func (e *Engine) ResetPeaks() {
+	e.shape.RLock()
+	defer e.shape.RUnlock()
+	for _, l := range e.graph.links {
+		l.ResetPeak()
+	}
+}
+
 // edgeStatus fills in the edges. It returns how many events are queued, and how
 // long each node has waited for room in its edges.
 func (e *Engine) edgeStatus(s *Status) (queued int64, blocked map[*node]*pressure) {
@@ -217,14 +229,14 @@ func (e *Engine) nodeStatus(s *Status, blocked map[*node]*pressure) {
 	for _, n := range e.graph.sinks {
 		c := &n.count
 		s.SinkNames = append(s.SinkNames, n.cfg.Name)
-		s.Sinks[n.cfg.Name] = SinkStatus{NodeStatus: n.status(blocked), In: c.in.Load(), Delivered: c.delivered.Load() + c.deadLettered.Load(),
+		s.Sinks[n.cfg.Name] = SinkStatus{NodeStatus: n.status(n.component(), blocked, 0), In: c.in.Load(), Delivered: c.delivered.Load() + c.deadLettered.Load(),
 			Failed: c.failed.Load(), Retries: n.writes.Retries(), Failing: n.writes.Failing(), DeadLettered: c.deadLettered.Load(),
 			Requests: n.writes.Results(), RequestSeconds: histogram(n.writes.Seconds()), EndToEnd: n.ages.get(), Concurrency: 1}
 	}
 	for _, n := range e.graph.stages {
 		c := &n.count
 		s.StageNames = append(s.StageNames, n.cfg.Name)
-		s.Stages[n.cfg.Name] = StageStatus{NodeStatus: n.status(blocked), In: c.in.Load(), Out: c.out.Load(), Filtered: c.filtered.Load(),
+		s.Stages[n.cfg.Name] = StageStatus{NodeStatus: n.status(n.component(), blocked, 0), In: c.in.Load(), Out: c.out.Load(), Filtered: c.filtered.Load(),
 			Unrouted: c.unrouted.Load(), Failed: c.failed.Load(), Merged: c.merged.Load(), Panics: c.panics.Load(),
 			Held: c.held.Load(), Processing: n.elapsed.get()}
 	}
@@ -242,9 +254,14 @@ func (e *Engine) nodeStatus(s *Status, blocked map[*node]*pressure) {
 	}
 }
 
-// status returns what every node has. Its times add up to the time of its workers.
-func (n *node) status(blocked map[*node]*pressure) NodeStatus {
-	st := NodeStatus{Type: n.cfg.Type, Workers: max(1, n.cfg.Workers), InFlight: n.held() + n.count.held.Load(), Errors: n.count.errors.get()}
+// status returns what every node has. Its times add up to the time of its
+// workers; more is time that it was blocked elsewhere than at its edges.
+func (n *node) status(component any, blocked map[*node]*pressure, more time.Duration) NodeStatus {
+	st := NodeStatus{Type: n.cfg.Type, Workers: max(1, n.cfg.Workers), InFlight: n.held() + n.count.held.Load(),
+		DeadLetters: n.count.deadOut.Load(), Errors: n.count.errors.get()}
+	if r, ok := component.(pipe.RateLimiter); ok {
+		st.RateLimit = r.RateLimit()
+	}
 	t := &st.Time
 	if n.in != nil {
 		idle, _ := n.in.Idle()
@@ -253,16 +270,32 @@ func (n *node) status(blocked map[*node]*pressure) NodeStatus {
 	if p := blocked[n]; p != nil {
 		t.Blocked = p.waited.Seconds()
 	}
+	t.Blocked += (more + time.Duration(n.blockedBefore.Load())).Seconds()
 	t.Idle += n.meter.Idle.Total().Seconds()
 	t.Throttled = n.meter.Throttled.Total().Seconds()
 	t.External = n.meter.External.Total().Seconds()
-	t.Busy = max(0, n.alive.Total().Seconds()-t.Total())
+	t.Busy = n.busy.rise(n.alive.Total().Seconds() - t.Total())
 	return st
+}
+
+// highWater is a figure worked out from several clocks that are read one after
+// another: it may come out a little lower than before, and must not be told so.
+type highWater struct {
+	mu sync.Mutex // guards v
+	v  float64
+}
+
+func (h *highWater) rise(v float64) float64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.v = max(h.v, v)
+	return h.v
 }
 
 func (s *sourceNode) sourceStatus(a *Balance, gaveUp bool, blocked map[*node]*pressure) SourceStatus {
 	t := s.ledger.Tally()
-	st := SourceStatus{NodeStatus: s.status(blocked), Read: t.Read, Acked: t.Acked, Nacked: t.Nacked, Returned: t.Returned,
+	waited, waiting := s.ledger.Waited()
+	st := SourceStatus{NodeStatus: s.status(s.src, blocked, waited), WindowSeconds: waited.Seconds(), Read: t.Read, Acked: t.Acked, Nacked: t.Nacked, Returned: t.Returned,
 		Failed: s.count.failed.Load(), InFlightLimit: s.ledger.Window().Events, LagEvents: -1, LagBytes: -1}
 	st.InFlight = t.OpenEvents
 	if gaveUp { // parts that a worker made before it was given up are never settled
@@ -272,10 +305,6 @@ func (s *sourceNode) sourceStatus(a *Balance, gaveUp bool, blocked map[*node]*pr
 	if !s.traits.Replays {
 		st.Returned, st.Lost = 0, t.Returned
 	}
-	waited, waiting := s.ledger.Waited()
-	st.WindowSeconds = waited.Seconds()
-	st.Time.Blocked += st.WindowSeconds
-	st.Time.Busy = max(0, st.Time.Busy-st.WindowSeconds)
 	p := blocked[&s.node]
 	st.Paused = waiting || p != nil && p.waiting > 0
 	if r, ok := s.src.(pipe.Rejecter); ok {

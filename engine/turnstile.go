@@ -73,6 +73,12 @@ func (t *turnstile) await(ctx context.Context, turn uint64) bool {
 	}
 }
 
+func (t *turnstile) isNow(turn uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.now == turn
+}
+
 // next ends the caller's turn.
 func (t *turnstile) next() {
 	t.mu.Lock()

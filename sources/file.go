@@ -90,6 +90,9 @@ type File struct {
 	done     atomic.Int64 // bytes of the files behind us
 	total    atomic.Int64
 	ahead    atomic.Int64 // bytes of files not opened yet
+	opened   atomic.Bool
+	look     lagLook
+	idle     *pipe.Clock
 	closed   bool
 	polling  bool // tests: do not ask the system for announcements
 }
@@ -135,7 +138,7 @@ func (f *File) Traits() pipe.Traits {
 
 // Open reads the checkpoint and finds the files.
 func (f *File) Open(ctx context.Context, env pipe.Env) error {
-	f.log, f.maxEvent, f.book = env.Log, env.MaxEventBytes, newBook(f.Checkpoint)
+	f.log, f.maxEvent, f.book, f.idle = env.Log, env.MaxEventBytes, newBook(f.Checkpoint), idle(env)
 	known, err := f.book.load()
 	if err != nil {
 		return err
@@ -160,8 +163,10 @@ func (f *File) Open(ctx context.Context, env pipe.Env) error {
 	}
 	if err != nil {
 		f.closeAll()
+		return err
 	}
-	return err
+	f.opened.Store(true)
+	return nil
 }
 
 func missingError(paths []string) error {
@@ -309,7 +314,7 @@ func (f *File) Commit(_ context.Context, marks []pipe.Mark) error {
 
 // Progress implements pipe.Progresser, in bytes on disk.
 func (f *File) Progress() (done, total int64) {
-	if f.Follow || f.book == nil {
+	if f.Follow || !f.opened.Load() {
 		return 0, 0
 	}
 	total, done = f.total.Load(), f.done.Load()
@@ -319,17 +324,9 @@ func (f *File) Progress() (done, total int64) {
 	return min(done, total), total
 }
 
-// Lag returns how far reading and settling is behind what is in the files, in
-// bytes on disk. The number of events is not known.
-func (f *File) Lag() (events, bytes int64) {
-	if f.book == nil {
-		return 0, 0
-	}
-	return 0, f.book.lag() + f.ahead.Load()
-}
-
 // Close closes the files, and tries once more what a Commit could not save.
-func (f *File) Close(context.Context) error {
+func (f *File) Close(ctx context.Context) error {
+	f.look.close(ctx)
 	f.closeAll()
 	if f.book == nil {
 		return nil

@@ -31,6 +31,7 @@ type known struct {
 	// Not kept in the checkpoint:
 	at     int64 // where reading goes on; offset after a restart
 	size   int64 // when last looked at, in bytes on disk
+	length int64 // the same, also as Lag looked at it
 	taken  int64 // bytes on disk read so far
 	packed bool  // compressed: offsets count what comes out of it
 	ended  bool  // gone for good; it is forgotten once offset is last
@@ -162,20 +163,6 @@ func (b *book) settle(marks []pipe.Mark) {
 			delete(b.files, k.partition)
 		}
 	}
-}
-
-// lag returns the bytes on disk that are not settled (of compressed files: not read).
-func (b *book) lag() (n int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, k := range b.files {
-		at := k.offset
-		if k.packed {
-			at = k.taken
-		}
-		n += max(0, k.size-at)
-	}
-	return n
 }
 
 // checkpointFile is the JSON of a checkpoint.

@@ -138,7 +138,8 @@ func (f *File) openFile(ctx context.Context, path string, file *os.File, atEnd b
 			s.at = lastLineEnd(file, size)
 			s.offset = s.at // also for the next start
 		}
-		s.path, s.id, s.print, s.size, s.packed, s.ended = path, id, print, size, s.isPacked(), false
+		s.path, s.id, s.print, s.size, s.length = path, id, print, size, size
+		s.packed, s.ended = s.isPacked(), false
 	})
 	err = s.begin(ctx, f)
 	if errors.Is(err, errShorter) {
@@ -243,7 +244,7 @@ func (s *stream) read(b *pipe.Batch) error {
 	s.book.update(func() {
 		s.at, s.taken = s.r.Offset(), s.disk.at.Load()
 		s.last = max(s.last, s.r.Last())
-		s.size = max(s.size, s.taken)
+		s.size, s.length = max(s.size, s.taken), max(s.length, s.taken)
 	})
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("%s: %w", s.path, err)

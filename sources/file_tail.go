@@ -260,7 +260,7 @@ func (w *follower) look(t *tail) error {
 	}
 	t.mtime = info.ModTime()
 	w.f.book.update(func() {
-		t.size = size
+		t.size, t.length = size, size
 		if t.print.bytes < printBytes && size > t.print.bytes {
 			if p, err := printOf(t.file, size); err == nil {
 				t.print = p
@@ -289,6 +289,7 @@ func (w *follower) replace(t *tail) error {
 func (w *follower) wait(ctx context.Context) error {
 	timer := time.NewTimer(time.Until(w.due))
 	defer timer.Stop()
+	defer w.f.idle.Leave(w.f.idle.Enter())
 	events, failures := w.watch.changes()
 	select {
 	case <-ctx.Done():

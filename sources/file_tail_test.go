@@ -326,20 +326,66 @@ func TestTailLag(t *testing.T) {
 		x.open()
 		f := func(want int64) {
 			t.Helper()
-			if _, got := x.f.Lag(); got != want {
-				t.Errorf("got lag %d, want %d", got, want)
+			if events, got := x.f.Lag(); got != want || events != -1 {
+				t.Errorf("got lag %d events, %d bytes, want -1 and %d", events, got, want)
 			}
 		}
 		f(4)
 		x.expect("1", "2")
-		f(4)
-		x.settle()
 		f(0)
 		x.append("a", "345\npart")
 		x.expect("345")
-		f(8)
-		x.settle()
 		f(4)
+		x.append("a", "ly\n6\n") // nobody reads: it must be seen all the same
+		time.Sleep(lagEvery)
+		f(9)
+		x.append("a", "7\n")
+		f(9) // not more than one look a second
+		x.rename("a", "b")
+		x.append("b", "8\n")
+		x.write("a", "0\n")
+		time.Sleep(lagEvery)
+		f(9) // what left the paths counts as far as it was known
+		x.expect("partly", "6", "7", "8", "0")
+		f(0)
+		x.append("a", "9\n")
+		x.expect("9")
+		x.append("a", "never read\n")
+		time.Sleep(lagEvery)
+		f(11)
+		os.Truncate(x.path("a"), 0)
+		time.Sleep(lagEvery)
+		f(0)
+		x.append("a", "never read, and longer\n")
+		time.Sleep(lagEvery)
+		f(19)
+		os.Truncate(x.path("a"), 0)
+		x.expect() // sees it while what was read is not settled
+		f(0)
+		x.append("a", "10\n")
+		x.expect("10")
+		f(0)
+	})
+}
+
+// TestTailLagDoesNotBlock: a file system that hangs holds up neither Lag nor,
+// beyond its time, Close.
+func TestTailLagDoesNotBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lagLook{going: make(chan struct{})} // one that is never over
+		began := time.Now()
+		l.begin(nil)
+		if took := time.Since(began); took != lagWait {
+			t.Errorf("waited %v, want %v", took, lagWait)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if l.close(ctx); time.Since(began) != lagWait+time.Minute {
+			t.Errorf("close took %v", time.Since(began))
+		}
+		l.going = nil
+		l.close(ctx)
+		l.begin(nil) // would look into a book that is not there
 	})
 }
 

@@ -270,26 +270,28 @@ func TestFileProgress(t *testing.T) {
 	}
 }
 
-func TestFileLagCountsWhatIsNotSettled(t *testing.T) {
+func TestFileLagCountsWhatIsNotRead(t *testing.T) {
 	dir := t.TempDir()
+	packed := gz(t, "four\n")
 	write(t, filepath.Join(dir, "a"), "one\ntwo\n")
 	write(t, filepath.Join(dir, "b"), "three\n")
-	p := pipetest.Pull(t, newFile(filepath.Join(dir, "*")))
-	defer p.Close()
+	write(t, filepath.Join(dir, "c.gz"), packed)
+	src := newFile(filepath.Join(dir, "*"))
 	f := func(want int64) {
 		t.Helper()
-		if _, got := p.Source.(*File).Lag(); got != want {
-			t.Errorf("got lag %d, want %d", got, want)
+		if events, got := src.Lag(); got != want || events != -1 {
+			t.Errorf("got lag %d events, %d bytes, want -1 and %d", events, got, want)
 		}
 	}
-	f(14)
-	all := drain(t, p)
-	f(14)
-	p.Settle(all[2:], pipe.Delivered)
-	p.Commit()
-	f(8)
-	p.Settle(all[:2], pipe.Delivered)
-	p.Commit()
+	f(-1)
+	p := pipetest.Pull(t, src)
+	defer p.Close()
+	f(14 + int64(len(packed)))
+	if _, err := p.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f(6 + int64(len(packed)))
+	p.Settle(drain(t, p), pipe.Failed)
 	f(0)
 }
 

@@ -43,6 +43,8 @@ type Generate struct {
 	Seed uint64 `yaml:"seed"`
 
 	pacer    pacer
+	began    atomic.Int64 // when it was opened, in ns; for RateLimit
+	waits    *pipe.Clock  // for the next event
 	env      *expr.GenEnv
 	fields   []generatedField
 	log      *slog.Logger
@@ -112,6 +114,9 @@ func (g *Generate) Traits() pipe.Traits {
 // Open starts the clock.
 func (g *Generate) Open(_ context.Context, env pipe.Env) error {
 	g.log, g.maxEvent = env.Log, env.MaxEventBytes
+	if env.Meter != nil {
+		g.waits = &env.Meter.Throttled
+	}
 	seed := g.Seed
 	if seed == 0 && len(g.Event) > 0 {
 		seed = rand.Uint64()
@@ -132,6 +137,7 @@ func (g *Generate) Open(_ context.Context, env pipe.Env) error {
 		f.fresh = f.path.IsTop() && roots[f.path.Root()] == 1
 	}
 	g.pacer = pacer{pace: g.Rate, start: time.Now()}
+	g.began.Store(time.Now().UnixNano())
 	return nil
 }
 
@@ -152,14 +158,15 @@ func (g *Generate) Read(ctx context.Context, b *pipe.Batch) error {
 		if n > 0 {
 			return g.make(b, n)
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := g.sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
 }
 
 // sleep waits, and returns the context's error when that ends first.
-func sleep(ctx context.Context, d time.Duration) error {
+func (g *Generate) sleep(ctx context.Context, d time.Duration) error {
+	defer g.waits.Leave(g.waits.Enter())
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -223,4 +230,15 @@ func (g *Generate) Close(context.Context) error {
 		g.log.Info("events were skipped because they were not taken in time", "skipped", n, "made", g.made.Load())
 	}
 	return nil
+}
+
+// RateLimit returns how many events a second the rate asks for now; 0 when it
+// sets no limit.
+func (g *Generate) RateLimit() float64 {
+	began := g.began.Load()
+	if g.Rate.unlimited() || began == 0 {
+		return 0
+	}
+	now := time.Duration(time.Now().UnixNano() - began)
+	return g.Rate.due(now+time.Second) - g.Rate.due(now)
 }

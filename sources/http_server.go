@@ -54,6 +54,9 @@ const (
 // A request is taken whole or not at all: when one of its events cannot be
 // decoded the answer is 400 with the line, and none of them enters.
 //
+// A traceparent header and its tracestate become metadata of the events, so that a
+// trace goes on through the pipeline: see docs/tracing.md.
+//
 // When the pipeline is full, requests wait with their body unread, and then get
 // 503 with a Retry-After that is computed from how fast requests leave. So the
 // most memory that bodies can take is max_concurrent times max_body. While a body
@@ -133,6 +136,7 @@ type HTTPServer struct {
 	maxEvent int
 	server   *http.Server
 	listener net.Listener
+	idle     *pipe.Clock
 	gate     gate
 	inbox    inbox
 	bodies   bodyReaders
@@ -221,15 +225,24 @@ func (s *HTTPServer) Read(ctx context.Context, b *pipe.Batch) error {
 			}
 			return nil
 		}
-		select {
-		case <-s.inbox.wake:
-		case err := <-s.failed:
+		if err := s.wait(ctx); err != nil {
 			return err
-		case <-s.over:
-			return errors.New("the source is closed")
-		case <-ctx.Done():
 		}
 	}
+}
+
+// wait waits until there may be a request, or ctx ends.
+func (s *HTTPServer) wait(ctx context.Context) error {
+	defer s.idle.Leave(s.idle.Enter())
+	select {
+	case <-s.inbox.wake:
+	case err := <-s.failed:
+		return err
+	case <-s.over:
+		return errors.New("the source is closed")
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 // fills reports whether b is full. Metadata is set for the rest of a batch, so
@@ -248,7 +261,10 @@ func (s *HTTPServer) hand(p *post, b *pipe.Batch) {
 		defer b.End()
 	}
 	for _, body := range p.events {
-		b.Add(body, 0)
+		e := b.Add(body, 0)
+		for _, m := range p.trace { // not b.SetMeta: it would hold for the next request, too
+			e.SetMeta(m[0], m[1])
+		}
 	}
 	p.events = nil
 	p.taken <- true

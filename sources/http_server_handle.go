@@ -129,6 +129,7 @@ func (s *HTTPServer) inside(w http.ResponseWriter, r *http.Request, c codec.Comp
 			p.meta = append(p.meta, [2]string{name, v})
 		}
 	}
+	p.trace = traceContext(r.Header)
 	if no := s.submit(p, patience); no != nil {
 		s.refuse(w, no)
 		return
@@ -139,6 +140,27 @@ func (s *HTTPServer) inside(w http.ResponseWriter, r *http.Request, c codec.Comp
 		return
 	}
 	s.confirm(w, n)
+}
+
+// traceState is the longest tracestate that is taken: what every system must
+// take, says W3C Trace Context.
+const traceState = 512
+
+// traceContext returns the metadata of a request's trace; nil when it has none
+// that is valid.
+func traceContext(h http.Header) [][2]string {
+	parents := h.Values(pipe.TraceParent)
+	if len(parents) != 1 {
+		return nil
+	}
+	if _, ok := pipe.ParseTraceParent(parents[0]); !ok {
+		return nil
+	}
+	var m [][2]string
+	if state := strings.Join(h.Values(pipe.TraceState), ","); state != "" && len(state) <= traceState {
+		m = append(m, [2]string{pipe.TraceState, state})
+	}
+	return append(m, [2]string{pipe.TraceParent, parents[0]})
 }
 
 // submit waits until the pipeline takes the events; nil means that it has.

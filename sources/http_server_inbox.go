@@ -13,7 +13,8 @@ import (
 // post is a request that holds a place and has been decoded.
 type post struct {
 	events []record.Body
-	meta   [][2]string
+	meta   [][2]string       // of the headers option, for all events
+	trace  [][2]string       // the trace context, for all events
 	taken  chan bool         // one slot: whether the pipeline took the events
 	result chan pipe.Outcome // one slot: how they ended
 }

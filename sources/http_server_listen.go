@@ -77,7 +77,7 @@ const (
 
 // serve starts the server on ln.
 func (s *HTTPServer) serve(ln net.Listener, secure *tls.Config, env pipe.Env) {
-	s.log, s.maxEvent, s.listener = env.Log, env.MaxEventBytes, ln
+	s.log, s.maxEvent, s.listener, s.idle = env.Log, env.MaxEventBytes, ln, idle(env)
 	if s.maxEvent <= 0 {
 		s.maxEvent = int(s.MaxBody)
 	}

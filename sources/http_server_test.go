@@ -227,6 +227,49 @@ func TestHTTPServerMetadata(t *testing.T) {
 	}
 }
 
+func TestHTTPServerTraceContext(t *testing.T) {
+	const (
+		one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		two = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203332-00"
+	)
+	r := startHTTP(t, nil)
+	var answers []<-chan httpAnswer
+	want := []string{}
+	f := func(body string, meta []string, headers ...string) {
+		answers = append(answers, r.postLater(body, headers...))
+		want = append(want, meta...)
+		for { // in this order, and all at once for Read
+			if in, _, _ := r.src.gate.load(); in == len(answers) && r.src.inbox.waiting() == in {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	f(`[{"n":1},{"n":2}]`, []string{"traceparent=" + one, "traceparent=" + one}, "Traceparent", one)
+	f(`{}`, []string{""}) // not that of the request before
+	f(`{}`, []string{"traceparent=" + two + " tracestate=a=b,c=d"}, "traceparent", two, "tracestate", "a=b,c=d")
+	f(`{}`, []string{"traceparent=" + two}, "traceparent", two, "tracestate", strings.Repeat("a", 513))
+	f(`{}`, []string{""}, "traceparent", "00-nonsense", "tracestate", "a=b")
+	f(`{}`, []string{""}, "tracestate", "a=b")
+	events, err := r.read(t.Context())
+	if err != nil || len(events) != len(want) {
+		t.Fatalf("%d events in one batch, want %d: %v", len(events), len(want), err)
+	}
+	pipe.Settle(events, pipe.Delivered)
+	for _, a := range answers {
+		r.want(<-a, 200, "events")
+	}
+	if !slices.Equal(r.meta, want) {
+		t.Errorf("got %q, want %q", r.meta, want)
+	}
+	if got := traceContext(http.Header{"Traceparent": {one, two}}); got != nil {
+		t.Errorf("two headers: got %q, want none", got)
+	}
+	if got := traceContext(http.Header{"Traceparent": {one}, "Tracestate": {"a=b", "c=d"}}); got[0][1] != "a=b,c=d" {
+		t.Errorf("a state in two headers: got %q", got)
+	}
+}
+
 func TestHTTPServerRequestID(t *testing.T) {
 	r := startHTTP(t, nil)
 	defer r.run(pipe.Delivered)()

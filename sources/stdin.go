@@ -52,6 +52,7 @@ func (s *Stdin) Traits() pipe.Traits {
 // Open begins to read ahead, by one buffer of 64 KiB.
 func (s *Stdin) Open(_ context.Context, env pipe.Env) error {
 	s.pump = startPump(s.in)
+	s.pump.idle = idle(env)
 	s.r = s.Codec.NewReader(s.pump, env.MaxEventBytes)
 	return nil
 }
@@ -82,6 +83,7 @@ func (s *Stdin) Close(context.Context) error {
 // Two buffers go in a circle: one is being filled while the other is emptied.
 type pump struct {
 	ctx   context.Context // of the Read in progress
+	idle  *pipe.Clock     // of its waits
 	in    io.Reader
 	full  chan []byte
 	free  chan []byte
@@ -137,18 +139,33 @@ func (p *pump) Read(dst []byte) (int, error) {
 			p.free <- p.whole[:cap(p.whole)]
 			p.whole = nil
 		}
-		select {
-		case p.piece = <-p.full:
-			p.whole = p.piece
-		case <-p.done:
-			return 0, p.err
-		case <-p.ctx.Done():
-			return 0, p.ctx.Err()
+		if err := p.next(); err != nil {
+			return 0, err
 		}
 	}
 	n := copy(dst, p.piece)
 	p.piece = p.piece[n:]
 	return n, nil
+}
+
+// next waits for the next buffer.
+func (p *pump) next() error {
+	select {
+	case p.piece = <-p.full:
+		p.whole = p.piece
+		return nil
+	default:
+	}
+	defer p.idle.Leave(p.idle.Enter())
+	select {
+	case p.piece = <-p.full:
+		p.whole = p.piece
+		return nil
+	case <-p.done:
+		return p.err
+	case <-p.ctx.Done():
+		return p.ctx.Err()
+	}
 }
 
 // stop ends run, if a read in progress can be interrupted.

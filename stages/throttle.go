@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
 	"golang.org/x/time/rate"
@@ -29,6 +30,7 @@ type Throttle struct {
 	Burst int `yaml:"burst" min:"0"`
 
 	limiter *rate.Limiter
+	waits   *pipe.Clock
 }
 
 // Validate checks the rate and the burst.
@@ -44,7 +46,10 @@ func (t *Throttle) Validate() error {
 }
 
 // Open starts with a full burst.
-func (t *Throttle) Open(context.Context, pipe.Env) error {
+func (t *Throttle) Open(_ context.Context, env pipe.Env) error {
+	if env.Meter != nil {
+		t.waits = &env.Meter.Throttled
+	}
 	t.limiter = rate.NewLimiter(rate.Limit(t.Rate), t.MaxBatch())
 	return nil
 }
@@ -62,7 +67,7 @@ func (t *Throttle) MaxBatch() int {
 func (t *Throttle) Process(ctx context.Context, in []*pipe.Event, out *pipe.Out) error {
 	for len(in) > 0 {
 		n := min(len(in), t.MaxBatch())
-		if err := t.limiter.WaitN(ctx, n); err != nil {
+		if err := t.wait(ctx, n); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -75,3 +80,15 @@ func (t *Throttle) Process(ctx context.Context, in []*pipe.Event, out *pipe.Out)
 	}
 	return nil
 }
+
+// wait waits until the rate allows n events.
+func (t *Throttle) wait(ctx context.Context, n int) error {
+	if ctx.Err() == nil && t.limiter.AllowN(time.Now(), n) {
+		return nil
+	}
+	defer t.waits.Leave(t.waits.Enter())
+	return t.limiter.WaitN(ctx, n)
+}
+
+// RateLimit returns the rate, in events a second.
+func (t *Throttle) RateLimit() float64 { return float64(t.Rate) }

@@ -12,6 +12,7 @@ import (
 	"github.com/pipectl/pipectl/engine/config"
 	"github.com/pipectl/pipectl/engine/edge"
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/spf13/cobra"
 )
 
 const repository = "../.."
@@ -136,6 +137,22 @@ func TestPoliciesPage(t *testing.T) {
 			t.Errorf("the page does not lead to %s", name)
 		}
 	}
+}
+
+// TestCommandsPage demands a heading for every command.
+func TestCommandsPage(t *testing.T) {
+	page := string(readFile(t, filepath.Join(repository, "docs", "commands.md")))
+	var demand func(c *cobra.Command)
+	demand = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			demand(sub)
+		}
+		name := strings.TrimPrefix(c.CommandPath(), "pipectl ")
+		if c.HasParent() && !c.HasSubCommands() && !strings.Contains(page, "\n### "+name+"\n") && c.Parent().Name() != "export" {
+			t.Errorf("the page has no heading for %s", name)
+		}
+	}
+	demand(newRootCommand(streams{}))
 }
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)

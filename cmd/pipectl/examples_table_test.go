@@ -41,6 +41,7 @@ var examples = map[string]example{
 	"stdin-to-stdout.yaml":      {check: showsStdin, stdin: "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n"},
 	"tail.yaml":                 {drive: drivesTail},
 	"throttle.yaml":             {check: showsThrottle},
+	"tracing.yaml":              {drive: drivesTracing},
 	"workers.yaml":              {check: showsWorkers},
 }
 
@@ -113,6 +114,30 @@ func drivesNack(t *testing.T, r *rig) {
 	result := p.drained(r)
 	must(t, result.Edges["in->slow"].Dropped["newest"] > 0, "events are dropped", result.Edges["in->slow"])
 	must(t, result.Sources["in"].Nacked > 0 && result.Sources["in"].Acked >= 1, "what was dropped is not acknowledged", result.Sources["in"])
+}
+
+func drivesTracing(t *testing.T, r *rig) {
+	var spans atomic.Int64 // requests with some, that is
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		if body, _ := io.ReadAll(q.Body); q.URL.Path == "/v1/traces" && len(body) > 0 {
+			spans.Add(1)
+		}
+	}))
+	run := func() ran {
+		p := r.start(t)
+		p.exit(0, 10*time.Second)
+		result := r.result(t)
+		lines := len(result.records(t, "orders.ndjson"))
+		must(t, lines == int(result.Balance.Delivered) && result.Balance.Read == 400, "all orders are in the file", lines, result.Balance)
+		os.Remove(filepath.Join(r.out, "orders.ndjson"))
+		return result
+	}
+	r.env = append(r.env, "COLLECTOR="+collector.URL)
+	with := run()
+	must(t, spans.Load() > 0, "the collector gets spans", spans.Load())
+	collector.Close() // now it is not there
+	without := run()
+	must(t, without.Seconds < with.Seconds+1, "without a collector it runs as well", with.Seconds, without.Seconds)
 }
 
 func drivesTail(t *testing.T, r *rig) {

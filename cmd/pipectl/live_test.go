@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/pipectl/pipectl/engine"
-	"github.com/pipectl/pipectl/engine/edge"
 )
 
 // accessLogs is a pipeline with one full, one dropping, one sampling and many
@@ -28,10 +27,10 @@ func accessLogs(k int64, edges int) engine.Status {
 		s.Edges[id], s.EdgeNames = e, append(s.EdgeNames, id)
 	}
 	add("access->parse", engine.EdgeStatus{Delivered: 80_000 * k, Queued: 1024, Capacity: 1024, Policy: "block",
-		BlockedSeconds: 0.93 * float64(k)})
+		PressedSeconds: 0.93 * float64(k)})
 	add("parse.failed->bad", engine.EdgeStatus{Delivered: 3, Queued: 1, Capacity: 256, Policy: "block"})
 	add("parse->keep", engine.EdgeStatus{Delivered: 79_990 * k, Queued: 10, Capacity: 1024, Policy: "block",
-		Stats: edge.Stats{Utilization: 0.6, CapacityBytes: 16 << 20, Queued: edge.Count{Events: 10, Bytes: 10066330}}}) // few events, but large ones
+		Utilization: 0.6, CapacityBytes: 16 << 20, QueuedBytes: 10066330}) // few events, but large ones
 	add("keep->shape", engine.EdgeStatus{Delivered: 60_000 * k, Queued: 8192, Capacity: 8192, Policy: "drop-oldest",
 		Dropped: map[string]int64{"oldest": 9_600 * k}})
 	add("shape->out", engine.EdgeStatus{Delivered: 90 * k, Capacity: 512, Policy: "sample", SampleRate: 0.25,

@@ -13,6 +13,9 @@ const (
 	red    = "31"
 	green  = "32"
 	yellow = "33"
+	cyan   = "36"
+
+	inverse = "7"
 )
 
 // row is one line of the live view. It never gets wider than max, so that the
@@ -22,6 +25,7 @@ type row struct {
 	width int // columns used
 	max   int
 	color bool
+	mark  string // a style that comes on top of all others
 }
 
 // put appends text in a style, cut to what is left of the line.
@@ -34,6 +38,9 @@ func (r *row) put(style, text string) {
 		return
 	}
 	r.width += n
+	if r.mark != plain {
+		style = strings.TrimSuffix(r.mark+";"+style, ";")
+	}
 	if style == plain || !r.color {
 		r.text.WriteString(text)
 		return

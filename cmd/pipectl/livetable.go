@@ -59,8 +59,8 @@ func columns() []column {
 // those are nearer to their bound.
 func queued(e edgeFigures) string {
 	s := e.status
-	if limit := s.Stats.CapacityBytes; limit > 0 && e.fill > float64(s.Queued)/float64(s.Capacity) {
-		return bytesText(s.Stats.Queued.Bytes) + "/" + bytesText(limit)
+	if s.CapacityBytes > 0 && float64(s.QueuedBytes)/float64(s.CapacityBytes) > float64(s.Queued)/float64(s.Capacity) {
+		return bytesText(s.QueuedBytes) + "/" + bytesText(s.CapacityBytes)
 	}
 	return tight(s.Queued) + "/" + tight(s.Capacity)
 }
@@ -91,16 +91,20 @@ func policy(e edgeFigures) string {
 }
 
 func putFill(r *row, e edgeFigures, width int) {
-	style := green
-	switch {
-	case e.fill >= 0.8:
-		style = red
-	case e.fill >= 0.5:
-		style = yellow
-	}
 	filled, empty := bar(e.fill, width)
-	r.put(style, filled)
+	r.put(fillStyle(e.fill), filled)
 	r.put(dim, empty)
+}
+
+// fillStyle is the colour of a fill.
+func fillStyle(fill float64) string {
+	switch {
+	case fill >= 0.8:
+		return red
+	case fill >= 0.5:
+		return yellow
+	}
+	return green
 }
 
 // table draws the edges in at most room lines below the titles.

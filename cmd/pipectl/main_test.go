@@ -26,7 +26,16 @@ const atExit = "atexit_sleep_ms=10"
 // TestMain makes this test binary serve as pipectl in scripts.
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", atExit)
-	testscript.Main(m, map[string]func(){"pipectl": main})
+	testscript.Main(allTests{m}, map[string]func(){"pipectl": main, "ask": ask})
+}
+
+// allTests are the tests of this package, as opposed to pipectl in a script.
+type allTests struct{ *testing.M }
+
+func (a allTests) Run() int {
+	os.Unsetenv("PIPECTL_ADDR") // of whoever runs the tests
+	os.Unsetenv("PIPECTL_TOKEN")
+	return a.M.Run()
 }
 
 func TestScripts(t *testing.T) {
@@ -40,10 +49,13 @@ func TestScripts(t *testing.T) {
 			"occupy":   occupy,
 			"unheard":  unheard,
 			"lastline": lastLine,
+			"launch":   launch,
+			"finish":   finish,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("GORACE", atExit)
+			env.Values[launchedKey] = launched{}
 			return nil
 		},
 	})

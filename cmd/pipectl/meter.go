@@ -110,7 +110,7 @@ func (w window) edge(id string) edgeFigures {
 	f := edgeFigures{id: id, status: n, fill: fillOf(n), dropped: droppedBy(n)}
 	f.rate = w.perSecond(float64(b.Delivered), float64(n.Delivered))
 	f.dropRate = w.perSecond(float64(droppedBy(b)), float64(f.dropped))
-	f.blocked = min(1, w.perSecond(b.BlockedSeconds, n.BlockedSeconds))
+	f.blocked = min(1, w.perSecond(b.PressedSeconds, n.PressedSeconds))
 	return f
 }
 
@@ -166,7 +166,7 @@ func fillOf(e engine.EdgeStatus) float64 {
 	if e.Capacity <= 0 {
 		return 0
 	}
-	return max(float64(e.Queued)/float64(e.Capacity), e.Stats.Utilization)
+	return max(float64(e.Queued)/float64(e.Capacity), e.Utilization)
 }
 
 func droppedBy(e engine.EdgeStatus) int64 {

@@ -44,15 +44,42 @@ func newRootCommand(std streams) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelpCommand())
-	root.AddCommand(
+	root.AddGroup(&cobra.Group{ID: groupFiles, Title: "Pipeline files:"}, &cobra.Group{ID: groupRunning, Title: "A running pipeline:"})
+	addTo(root, groupFiles,
 		newRunCommand(std),
 		newValidateCommand(std),
 		newGraphCommand(std),
+		newDiffCommand(std),
+		newExportCommand(std),
 		newSchemaCommand(std),
-		newVersionCommand(std),
-		newCompletionCommand(std),
 	)
+	addTo(root, groupRunning,
+		newStatusCommand(std),
+		newTopCommand(std),
+		newTapCommand(std),
+		newWhyCommand(std),
+		newEdgeCommand(std),
+		newApplyCommand(std),
+		newReloadCommand(std),
+		newConfigCommand(std),
+		newConfirmCommand(std),
+		newRevertCommand(std),
+	)
+	root.AddCommand(newVersionCommand(std), newCompletionCommand(std))
 	return root
+}
+
+// The groups of commands that help shows.
+const (
+	groupFiles   = "files"
+	groupRunning = "running"
+)
+
+func addTo(root *cobra.Command, group string, commands ...*cobra.Command) {
+	for _, c := range commands {
+		c.GroupID = group
+		root.AddCommand(c)
+	}
 }
 
 func newHelpCommand() *cobra.Command {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pipectl/pipectl/engine"
+	"github.com/pipectl/pipectl/engine/control"
 )
 
 // stopper is the part of an engine that signals act on.
@@ -87,4 +89,42 @@ func force(errs io.Writer) {
 	time.AfterFunc(100*time.Millisecond, func() { os.Exit(engine.ExitForced) })
 	fmt.Fprintln(errs, "pipectl: forced to end by a third signal, there is no receipt")
 	os.Exit(engine.ExitForced)
+}
+
+// reloader is the part of a controller that signals and files act on. It keeps
+// record of every reload, so that callers need not look at the outcome.
+type reloader interface {
+	Reload(ctx context.Context, who string) (control.Outcome, error)
+}
+
+// ignoreHangups keeps SIGHUP from ending the process. Call it before the
+// pipeline is read, until watchHangups makes a reload of the signal.
+func ignoreHangups() { signal.Ignore(syscall.SIGHUP) }
+
+// watchHangups lets SIGHUP reload the pipeline's file, until the returned
+// function is called; from then on it does nothing. Signals that come during a
+// reload make one more. They do not hold up the signals that end the process.
+func watchHangups(r reloader) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-hangups:
+				if ctx.Err() == nil {
+					r.Reload(ctx, "SIGHUP")
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		ignoreHangups()
+		cancel()
+		<-ended
+	}
 }

@@ -31,6 +31,11 @@ func startRun(t *testing.T, yaml string, args ...string) *process {
 	if err := os.WriteFile(file, []byte(yaml), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	return startFile(t, file, args...)
+}
+
+func startFile(t *testing.T, file string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, cmd: exec.Command("pipectl", append([]string{"run", file}, args...)...)}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

@@ -28,6 +28,16 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// atMostOne demands no argument or one, which is what.
+func atMostOne(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usagef("%s: takes %s, got %d: %s", cmd.Name(), what, len(args), strings.Join(args, " "))
+		}
+		return nil
+	}
+}
+
 // versionText reads what the Go tool wrote into the binary.
 func versionText() string {
 	info, _ := debug.ReadBuildInfo()

@@ -47,21 +47,12 @@ func Analyze(p *config.Pipeline) *Report {
 	r.checkDeadLetters(g)
 	r.checkUnpaused(g)
 	r.checkShutdown(p)
-	r.checkAdmin(p)
 	r.Findings.Sort()
 	return r
 }
 
 func (r *Report) find(at config.Pos, s config.Severity, code, message, hint string) {
 	r.Findings = append(r.Findings, r.p.Diagnostic(at, s, code, message, hint))
-}
-
-// checkAdmin says that the endpoint a file asks for does not exist yet.
-func (r *Report) checkAdmin(p *config.Pipeline) {
-	if p.Admin.Listen != "" {
-		r.find(p.At("admin.listen"), config.Warning, "admin-unavailable",
-			"admin.listen: this version has no admin endpoint, nothing listens there", "read the receipt and the logs instead")
-	}
 }
 
 // checkNacks finds edges that promise the source to send a dropped event again

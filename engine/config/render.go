@@ -27,13 +27,13 @@ func (p *Pipeline) Render() ([]byte, error) {
 	}{{"sources", p.Sources}, {"stages", p.Stages}, {"sinks", p.Sinks}} {
 		list := mappingNode()
 		for _, n := range section.nodes {
-			list.put(n.Name, r.Node(n), &r)
+			list.put(n.Name, r.Node(n, nil), &r)
 		}
 		root.add(section.name, list.Node)
 	}
 	edges := &yaml.Node{Kind: yaml.SequenceNode}
 	for _, e := range p.Edges {
-		n := r.node(r.Edge(e))
+		n := r.node(r.Edge(e, nil))
 		n.Style = yaml.FlowStyle
 		edges.Content = append(edges.Content, n)
 	}

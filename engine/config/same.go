@@ -2,30 +2,9 @@ package config
 
 import "reflect"
 
-// Same reports that two nodes have the same settings, without making values of
-// them: most nodes do not change. When it reports false, Node decides: a few
-// values that mean the same are told apart.
-func (x *Inspector) Same(a, b *Node) bool {
-	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
-	if a.Component == nil || b.Component == nil || a.Kind != b.Kind || !x.sameKeys(va, vb, x.fields(va.Type(), a.Kind)) {
-		return false
-	}
-	ca, cb := reflect.ValueOf(a.Component), reflect.ValueOf(b.Component)
-	if ca.Kind() != reflect.Pointer || ca.Type() != cb.Type() || ca.Elem().Kind() != reflect.Struct {
-		return false
-	}
-	return x.sameKeys(ca.Elem(), cb.Elem(), x.fields(ca.Elem().Type(), ""))
-}
-
-func (x *Inspector) sameKeys(a, b reflect.Value, fields []field) bool {
-	for i := range fields {
-		if index := fields[i].index; !x.same(a.FieldByIndex(index), b.FieldByIndex(index)) {
-			return false
-		}
-	}
-	return true
-}
-
+// same reports that two values are the same, without making Values of them: most
+// do not change. When it reports false, Value.Equal decides: it tells a few apart
+// that mean the same.
 func (x *Inspector) same(a, b reflect.Value) bool {
 	t := a.Type()
 	if t != b.Type() {
@@ -50,6 +29,15 @@ func (x *Inspector) same(a, b reflect.Value) bool {
 		return a.Len() == b.Len() && x.sameItems(a, b)
 	}
 	return a.Equal(b)
+}
+
+func (x *Inspector) sameKeys(a, b reflect.Value, fields []field) bool {
+	for i := range fields {
+		if index := fields[i].index; !x.same(a.FieldByIndex(index), b.FieldByIndex(index)) {
+			return false
+		}
+	}
+	return true
 }
 
 // sameItems compares lists of one length.

@@ -114,14 +114,15 @@ func (x *Inspector) Pipeline(p *Pipeline) Value {
 }
 
 // Node returns the settings of a node: its type, the options of its component,
-// then those that the engine adds.
-func (x *Inspector) Node(n *Node) Value {
-	v, base := reflect.ValueOf(n).Elem(), x.base(n.Kind)
+// then those that the engine adds. Those that are the same in other, a node of
+// the same kind or nil, are left out.
+func (x *Inspector) Node(n, other *Node) Value {
+	v, o, base := reflect.ValueOf(n).Elem(), reflect.ValueOf(other).Elem(), x.base(n.Kind)
 	fields := x.fields(reflect.TypeFor[Node](), n.Kind)
-	out := Value{Form: Mapping, Parts: make([]Part, 0, 24)}
-	x.keys(&out, v, base, fields[:1]) // type
-	x.options(&out, n)
-	x.keys(&out, v, base, fields[1:])
+	out := Value{Form: Mapping}
+	x.keys(&out, v, o, base, fields[:1]) // type
+	x.options(&out, n, other)
+	x.keys(&out, v, o, base, fields[1:])
 	return out
 }
 
@@ -141,10 +142,13 @@ func (x *Inspector) base(kind pipe.Kind) reflect.Value {
 }
 
 // options adds the options of a node's component.
-func (x *Inspector) options(out *Value, n *Node) {
-	v := reflect.ValueOf(n.Component)
+func (x *Inspector) options(out *Value, n, other *Node) {
+	v, o := reflect.ValueOf(n.Component), reflect.Value{}
 	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
 		return
+	}
+	if other != nil && reflect.TypeOf(other.Component) == v.Type() {
+		o = reflect.ValueOf(other.Component).Elem()
 	}
 	base := reflect.Zero(v.Elem().Type())
 	if c, ok := pipe.Lookup(n.Kind, n.Type); ok && x.short {
@@ -152,21 +156,25 @@ func (x *Inspector) options(out *Value, n *Node) {
 			base = fresh.Elem()
 		}
 	}
-	x.keys(out, v.Elem(), base, x.fields(v.Elem().Type(), ""))
+	x.keys(out, v.Elem(), o, base, x.fields(v.Elem().Type(), ""))
 }
 
-// Edge returns the ends, the name and the settings of an edge.
-func (x *Inspector) Edge(e *Edge) Value {
+// Edge returns the ends, the name and the settings of an edge. Those that are
+// the same in other, an edge or nil, are left out.
+func (x *Inspector) Edge(e, other *Edge) Value {
 	base := Edge{EdgeSettings: DefaultEdge()}
 	base.Policy = Policy{}
 	if e.Policy.Type == Sample {
 		base.Policy.reset()
 	}
-	out := Value{Form: Mapping, Parts: []Part{
-		{"from", Value{Form: Text, Text: output(e.From, e.Port), word: true}},
-		{"to", Value{Form: Text, Text: e.To, word: true}},
-	}}
-	x.keys(&out, reflect.ValueOf(e).Elem(), reflect.ValueOf(base), x.fields(reflect.TypeFor[Edge](), ""))
+	out := Value{Form: Mapping}
+	if from := output(e.From, e.Port); other == nil || from != output(other.From, other.Port) {
+		out.Parts = append(out.Parts, Part{"from", Value{Form: Text, Text: from, word: true}})
+	}
+	if other == nil || e.To != other.To {
+		out.Parts = append(out.Parts, Part{"to", Value{Form: Text, Text: e.To, word: true}})
+	}
+	x.keys(&out, reflect.ValueOf(e).Elem(), reflect.ValueOf(other).Elem(), reflect.ValueOf(&base).Elem(), x.fields(reflect.TypeFor[Edge](), ""))
 	return out
 }
 
@@ -190,18 +198,22 @@ func (x *Inspector) fields(t reflect.Type, kind pipe.Kind) []field {
 // record reads a struct with keys. base is the same struct with its defaults.
 func (x *Inspector) record(v, base reflect.Value, fields []field) Value {
 	out := Value{Form: Mapping, Parts: make([]Part, 0, len(fields)), implied: true}
-	x.keys(&out, v, base, fields)
+	x.keys(&out, v, reflect.Value{}, base, fields)
 	return out
 }
 
-// keys adds the fields of a struct to a mapping.
-func (x *Inspector) keys(out *Value, v, base reflect.Value, fields []field) {
+// keys adds the fields of a struct to a mapping, without those that are the same
+// in other, if there is one.
+func (x *Inspector) keys(out *Value, v, other, base reflect.Value, fields []field) {
 	for i := range fields {
 		f := &fields[i]
-		e := x.value(v.FieldByIndex(f.index), base.FieldByIndex(f.index), f)
+		if other.IsValid() && x.same(v.FieldByIndex(f.index), other.FieldByIndex(f.index)) {
+			continue
+		}
+		out.Parts = append(out.Parts, Part{Key: f.name, Value: x.value(v.FieldByIndex(f.index), base.FieldByIndex(f.index), f)})
+		e := &out.Parts[len(out.Parts)-1].Value
 		e.word = len(f.enum) > 0 || f.name == "type"
 		out.implied = out.implied && e.implied
-		out.Parts = append(out.Parts, Part{f.name, e})
 	}
 }
 

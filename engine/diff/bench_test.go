@@ -22,10 +22,10 @@ func large(n, buffer int) string {
 
 func BenchmarkPlan(b *testing.B) {
 	for _, n := range []int{10, 500} { // 500: 1,001 nodes and 1,000 edges
-		for _, change := range []string{"nothing", "every edge in"} {
+		for _, change := range []string{"nothing", "every edge"} {
 			old, next := parse(b, large(n, 100)), parse(b, large(n, 100))
 			if change != "nothing" {
-				next = parse(b, large(n, 200))
+				next = parse(b, "defaults: {edge: {buffer: {age: 1s}}}\n"+large(n, 200))
 			}
 			b.Run(fmt.Sprintf("nodes=%d/changed=%s", 2*n+1, change), func(b *testing.B) {
 				b.ReportAllocs()

@@ -38,6 +38,12 @@ func present(v config.Value) string {
 }
 
 func (p *planner) mappings(path string, old, next config.Value, list *[]Field) {
+	if slices.EqualFunc(old.Parts, next.Parts, func(a, b config.Part) bool { return a.Key == b.Key }) {
+		for i, e := range next.Parts { // as nearly always
+			p.compare(child(path, e.Key), old.Parts[i].Value, e.Value, list)
+		}
+		return
+	}
 	before := map[string]config.Value{}
 	for _, e := range old.Parts {
 		before[e.Key] = e.Value

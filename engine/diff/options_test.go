@@ -1,6 +1,7 @@
 package diff_test
 
 import (
+	"context"
 	"encoding"
 	"fmt"
 	"reflect"
@@ -219,3 +220,25 @@ func TestEdgeKeys(t *testing.T) {
 		t.Errorf("only %d settings", seen)
 	}
 }
+
+// TestOtherComponent checks that components made by a program, which have no
+// type, are told apart by what they are.
+func TestOtherComponent(t *testing.T) {
+	a, b := mine{}, struct{ mine }{}
+	f := func(old, next any, want int) {
+		t.Helper()
+		got := diff.Plan(
+			&config.Pipeline{Sinks: []*config.Node{config.NewNode(pipe.KindSink, "n", "", old)}},
+			&config.Pipeline{Sinks: []*config.Node{config.NewNode(pipe.KindSink, "n", "", next)}})
+		if len(got) != want || want == 1 && got[0].Class != diff.Swap {
+			t.Errorf("%T and %T: got %q", old, next, brief(got))
+		}
+	}
+	f(&a, &mine{}, 0)
+	f(&a, &b, 1)
+	f(a, &a, 1)
+}
+
+type mine struct{}
+
+func (mine) Write(context.Context, []*pipe.Event) error { return nil }

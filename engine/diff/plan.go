@@ -2,6 +2,7 @@ package diff
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/pipectl/pipectl/engine/config"
 	"github.com/pipectl/pipectl/engine/pipe"
@@ -74,16 +75,18 @@ func (p *planner) nodes() {
 
 // node compares a node that both pipelines have.
 func (p *planner) node(old, next *config.Node) {
-	if p.Same(old, next) {
+	was := p.Node(old, next)
+	other := old.Type != next.Type || reflect.TypeOf(old.Component) != reflect.TypeOf(next.Component)
+	if len(was.Parts) == 0 && !other {
 		return
 	}
+	is := p.Node(next, old)
 	c := Change{Part: string(next.Kind), Name: next.Name, Action: Changed, Class: None}
-	if old.Type != next.Type { // the options of one type say nothing about the other
+	if other { // the options of one type say nothing about the other
 		c.Fields = []Field{{"type", old.Type, next.Type}}
-		c.Fields = append(c.Fields, p.fields(engineKeys(p.Node(old), old.Kind), engineKeys(p.Node(next), next.Kind))...)
-	} else {
-		c.Fields = p.fields(p.Node(old), p.Node(next))
+		was, is = engineKeys(was, next.Kind), engineKeys(is, next.Kind)
 	}
+	c.Fields = append(c.Fields, p.fields(was, is)...)
 	for _, f := range c.Fields {
 		class, why := nodeClass(next.Kind, f.Path)
 		if Heavier(c.Class, class) != c.Class {
@@ -132,7 +135,7 @@ func (p *planner) edge(old, next *config.Edge) {
 	if !moved && old.Equal(next.EdgeSettings) {
 		return
 	}
-	c := Change{Part: PartEdge, Name: next.ID, Action: Changed, Class: Live, Fields: p.fields(p.Edge(old), p.Edge(next))}
+	c := Change{Part: PartEdge, Name: next.ID, Action: Changed, Class: Live, Fields: p.fields(p.Edge(old, next), p.Edge(next, old))}
 	if moved {
 		c.Class = Restart
 		c.Why = fmt.Sprintf("the edge would lead elsewhere with what it holds; give the new edge another name than %s", next.ID)

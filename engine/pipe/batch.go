@@ -16,6 +16,8 @@ type Batch struct {
 	events  []*Event
 	failed  []Failure
 	cells   *Supply[[]uint32]
+	cell    *Piece[[]uint32] // indexes of the next bodies are in its last lent cells
+	lent    int
 	slabs   *Supply[[]Event]
 	slab    *slab // the events of the next Adds are in it, from used on
 	used    int

@@ -156,6 +156,13 @@ type Rejecter interface {
 	Rejected() map[string]int64
 }
 
+// RateLimiter is a component with a pace of its own, whether it is reached or not.
+type RateLimiter interface {
+	// RateLimit returns the most events a second that it lets through now; 0
+	// means that there is no limit in events. It may be called at any time.
+	RateLimit() float64
+}
+
 // Lagger is a source that knows how much is waiting outside for it.
 type Lagger interface {
 	// Lag returns the events and the bytes that are there and not read yet; -1

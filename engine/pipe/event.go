@@ -55,6 +55,10 @@ func (e *Event) Meta(key string) (string, bool) {
 
 // SetMeta sets metadata on this instance; copies on other branches keep theirs.
 func (e *Event) SetMeta(key, value string) {
+	if m := e.meta; m != nil && m.key == key { // it would only be hidden; copies keep theirs
+		e.meta = m.next
+		e.size -= uint32(len(m.key) + len(m.value))
+	}
 	e.meta = &meta{key: key, value: value, next: e.meta}
 	e.size += uint32(len(key) + len(value))
 }

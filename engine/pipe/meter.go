@@ -44,8 +44,8 @@ func (c *Clock) Leave(began int64) time.Duration {
 	if c == nil {
 		return 0
 	}
-	d := int64(time.Since(epoch)) - began
 	c.mu.Lock()
+	d := int64(time.Since(epoch)) - began // read under the lock: a Total that came before must not have counted more
 	c.open--
 	c.begun -= began
 	c.ended += d

@@ -109,17 +109,30 @@ func (b *Batch) newEvent() *Event {
 const cellsPerBatch = 8192
 
 // lendCells gives the arena memory for the indexes of the group's bodies, if the
-// source makes any.
+// source makes any. Small batches share a piece, so that one that stays behind
+// pins little; a batch gets what is left of it if the last one would have fitted.
 func (b *Batch) lendCells() {
-	if !b.Arena.Indexed() {
+	if b.cell == nil && !b.Arena.Indexed() {
 		b.Arena.Lend(nil) // what it has is another group's, and may be used again
 		return
 	}
-	if b.cells == nil {
-		b.cells = &Supply[[]uint32]{fresh: func() []uint32 { return make([]uint32, cellsPerBatch) }}
+	var rest []uint32
+	if b.cell != nil {
+		rest = b.Arena.Rest(b.cell.Mem)
 	}
-	b.group.cells = b.cells.Get()
-	b.Arena.Lend(b.group.cells.Mem)
+	if used := b.lent - len(rest); len(rest) == 0 || len(rest) < used+used/4 {
+		if b.cell != nil {
+			b.cell.Release()
+		}
+		if b.cells == nil {
+			b.cells = &Supply[[]uint32]{fresh: func() []uint32 { return make([]uint32, cellsPerBatch) }}
+		}
+		b.cell = b.cells.Get()
+		rest = b.cell.Mem
+	}
+	b.cell.refs.Add(1)
+	b.group.cells, b.lent = b.cell, len(rest)
+	b.Arena.Lend(rest)
 }
 
 // depart is called when n instances have left the group's memory, and gives it

@@ -72,6 +72,16 @@ func (a *Arena) Lend(cells []uint32) { a.cells = chunk[uint32]{all: cells} }
 // Indexed reports whether bodies were indexed since the last Lend.
 func (a *Arena) Indexed() bool { return a.cells.used > 0 }
 
+// Rest returns the part of mem, which was lent, that is still free, nil once
+// something did not fit into it. It may be lent again.
+func (a *Arena) Rest(mem []uint32) []uint32 {
+	all := a.cells.all
+	if len(all) == 0 || len(mem) == 0 || &all[len(all)-1] != &mem[len(mem)-1] {
+		return nil
+	}
+	return all[a.cells.used:]
+}
+
 // textRoom returns an empty slice with room for n bytes of objects.
 func (a *Arena) textRoom(n int) []byte {
 	if a == nil {

@@ -216,7 +216,7 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
-	if got, want := strings.Join(keys, " "), "admin defaults description edges limits name shutdown sinks sources stages version"; got != want {
+	if got, want := strings.Join(keys, " "), "admin defaults description edges limits name shutdown sinks sources stages tracing version"; got != want {
 		t.Errorf("got the sections %s, want %s", got, want)
 	}
 }

@@ -1,0 +1,6 @@
+//go:build race
+
+package main
+
+// raced says that times measured here mean little.
+const raced = true
