@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/pipectl/pipectl/engine/pipe"
@@ -81,7 +82,11 @@ func (r Receipt) MarshalJSON() ([]byte, error) {
 	for name, s := range r.Sinks {
 		x.Sinks[name] = sink{s.In, s.Delivered, s.Failed, s.Retries, s.Errors}
 	}
-	return json.Marshal(x)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // "keep->out" stays readable
+	err := enc.Encode(x)
+	return b.Bytes(), err
 }
 
 // Exit codes of a run.

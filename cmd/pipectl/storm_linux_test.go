@@ -145,6 +145,15 @@ func TestReloadStormOfAProcess(t *testing.T) {
 	s.await("http://127.0.0.1:")
 	s.api = regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(s.seen.String())
 	logs := s.follow()
+	for {
+		resp, err := http.Get(s.api + "/readyz")
+		mustDo(t, err)
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	var before, after vitals
 	for i := range reloads {
 		switch {

@@ -42,8 +42,15 @@ func main() {
 	rounds := flag.Int("rounds", 5, "runs of each; the median is reported")
 	only := flag.String("job", "", "run one job only")
 	dir := flag.String("dir", "", "where the files go (default: a temporary folder)")
+	turns := flag.Int("scrape", 0, "also measure what metrics cost, in so many pairs of turns of 3 s")
 	span := flag.Duration("overload", 0, "also run every policy under overload for this long")
 	flag.Parse()
+	if *turns > 0 {
+		if err := scrape(*turns); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+	}
 	if err := all(*span, *events, *rounds, *only, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
