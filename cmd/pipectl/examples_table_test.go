@@ -20,6 +20,7 @@ var examples = map[string]example{
 	"batch.yaml":                {check: showsBatch},
 	"buffer-age.yaml":           {check: showsBufferAge},
 	"buffer-bytes.yaml":         {check: showsBufferBytes},
+	"change-while-running.yaml": {drive: drivesChange},
 	"csv-to-json.yaml":          {check: showsCSV},
 	"dead-letters.yaml":         {check: showsDeadLetters},
 	"fan-in-priority.yaml":      {check: showsPriority},

@@ -55,6 +55,8 @@ func (p *picture) nextSentence(l *limit, next *Limit, end *flow) string {
 	switch {
 	case next.AtLeast && end.source != nil && end.source.Name == next.Node:
 		return fmt.Sprintf("Without that limit no other node is in the way: %s would read what its input brings, %s times as many as now or more.", name, figure(far))
+	case next.Factor >= 1.05 && end.source != nil && end.source.Name == next.Node && end.source.limit > 0:
+		return fmt.Sprintf("Without that limit no other node is in the way: %s would reach its own rate, %s, %s.", name, rate(next.SourceRate), times)
 	case next.Factor >= 1.05 && end.source != nil && end.source.Name == next.Node:
 		return fmt.Sprintf("Without that limit no other node is in the way: %s would read about %s, %s, or what its input brings.", name, rate(next.SourceRate), times)
 	case next.Factor >= 1.05:

@@ -42,7 +42,7 @@ func (p *picture) next(l *limit) *Limit {
 		next.SourceRate += f.rate * f.most
 	}
 	next.Factor = next.SourceRate / now
-	if known := first == nil && end.edge != nil; !known && next.Factor > far {
+	if known := first == nil && end.edge != nil; !known && next.Factor > far && (first != nil || end.source.limit == 0) {
 		next.AtLeast = true
 		next.Factor, next.SourceRate = far, far*now
 	}
@@ -107,7 +107,11 @@ func (p *picture) flows(l *limit) []*flow {
 		if !held || s.Rate <= 0 {
 			continue
 		}
-		flows = append(flows, &flow{source: s, rate: s.Rate, most: 1 / max(1-s.Blocked, 1e-6), parts: parts})
+		most := 1 / max(1-s.Blocked, 1e-6)
+		if s.limit > 0 {
+			most = max(1, s.limit/s.Rate) // it says itself what it would bring
+		}
+		flows = append(flows, &flow{source: s, rate: s.Rate, most: most, parts: parts})
 	}
 	return flows
 }
@@ -130,10 +134,16 @@ func room(n *node, flows []*flow) float64 {
 	for _, f := range flows {
 		reached = reached || f.parts[n] > 0
 	}
-	if !reached || n.Active() < least {
+	bound := math.Inf(1)
+	if n.Active() >= least {
+		bound = 1 / n.Active()
+	}
+	if n.limit > 0 && n.Rate > 0 {
+		bound = min(bound, max(1, n.limit/n.Rate))
+	}
+	if !reached || math.IsInf(bound, 1) {
 		return math.Inf(1)
 	}
-	bound := 1 / n.Active()
 	load := func(times float64) float64 { // 1 is what it takes in now
 		sum := 1.0
 		for _, f := range flows {
