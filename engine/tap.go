@@ -59,7 +59,7 @@ type Tap struct {
 	where *expr.Bool
 	most  int
 
-	seen, filtered, shown, skipped atomic.Int64
+	filtered, shown, skipped atomic.Int64
 
 	mu     sync.Mutex // guards what follows
 	shows  allowance

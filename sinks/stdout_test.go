@@ -141,6 +141,10 @@ func TestStdoutClosedByReader(t *testing.T) {
 		open(t, s)
 		for {
 			if err := s.Write(context.Background(), batch(t, numbered(0, 1000)...)); err != nil {
+				var part *pipe.PartialError
+				if errors.As(err, &part) { // some lines were out before the reader left
+					err = part.Items[0].Err
+				}
 				os.Stderr.WriteString("class " + string(pipe.ClassOf(err, "")) + ": " + err.Error() + "\n")
 				return
 			}

@@ -32,7 +32,7 @@ func shop() engine.Status {
 				LagEvents: 1234, LagBytes: -1, Rejected: map[string]int64{"503": 6}},
 			"tape": {LagEvents: -1, LagBytes: 4321},
 		},
-		Stages: map[string]engine.StageStatus{"keep": {NodeStatus: node(20), In: 88, Out: 44, Filtered: 40, Failed: 3, Merged: 1, Processing: times}},
+		Stages: map[string]engine.StageStatus{"keep": {NodeStatus: dead(node(20), 3), In: 88, Out: 44, Filtered: 40, Failed: 3, Merged: 1, Processing: times}},
 		Sinks: map[string]engine.SinkStatus{"out": {NodeStatus: node(30), In: 44, Delivered: 33, Failed: 2, Retries: 9, Concurrency: 4,
 			Requests: map[string]int64{"ok": 8, "throttled": 7}, RequestSeconds: times, EndToEnd: times}},
 		Edges: map[string]engine.EdgeStatus{
@@ -216,4 +216,10 @@ func TestDocs(t *testing.T) {
 	for name := range rows {
 		t.Errorf("the page has a row for %s, which does not exist", name)
 	}
+}
+
+// dead is n with dead letters.
+func dead(n engine.NodeStatus, letters int64) engine.NodeStatus {
+	n.DeadLetters = letters
+	return n
 }
