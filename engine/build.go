@@ -24,10 +24,12 @@ func New(cfg *config.Pipeline, o Options) (*Engine, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg, log: o.Log, observer: o.Observer, state: Starting}
+	e := &Engine{cfg: cfg, observer: o.Observer, state: Starting}
+	e.log = slog.New(&listened{Handler: o.Log.Handler(), to: &e.listeners})
 	e.reading, e.stopRead = context.WithCancel(context.Background())
 	e.working, e.stopWork = context.WithCancel(context.Background())
 	e.generation.Store(1)
+	e.budget.advise = o.Memory
 	e.drainTime.Store(int64(cfg.Shutdown.Timeout.D()))
 	e.graph = &graph{byName: map[string]anyNode{}}
 	for _, c := range cfg.Nodes() {
@@ -53,6 +55,7 @@ func New(cfg *config.Pipeline, o Options) (*Engine, error) {
 	for _, n := range e.graph.nodes() {
 		n.setInputs(n.inputs)
 	}
+	e.refreshBudget()
 	return e, nil
 }
 
@@ -144,7 +147,7 @@ func (e *Engine) newNode(c *config.Node) (anyNode, error) {
 
 func (e *Engine) initNode(c *config.Node, n *node) {
 	n.cfg, n.eng, n.log = c, e, e.log.With("node", c.Name)
-	n.wake = make(chan time.Time, 1)
+	n.wake, n.outage.log = make(chan time.Time, 1), n.log
 	n.working, n.stop = context.WithCancel(e.working)
 	n.dropFailed.Store(c.OnError == config.OnErrorDrop)
 	n.failed = newOutput(n, failedPort)
@@ -198,21 +201,41 @@ func (e *Engine) newStage(c *config.Node, st pipe.Stage) *stageNode {
 	if c.Workers > 1 && c.Ordered {
 		s.line = newTurnstile()
 	}
-	s.doing.Store(newStageJob(&s.node, st, c, s.ports()))
+	s.doing.Store(s.newJob(st, c, s.ports()))
 	return s
 }
 
 func (e *Engine) newSink(c *config.Node, sink pipe.Sink) *sinkNode {
-	s := &sinkNode{}
+	s := &sinkNode{door: make(chan struct{}, 1)}
 	e.initNode(c, &s.node)
 	s.doing.Store(s.newJob(sink, c))
-	s.hands = []*hand{&s.hand}
 	return s
 }
 
-func retry(c config.Retry) guard.Retry {
-	return guard.Retry{MaxAttempts: c.MaxAttempts, MaxElapsed: c.MaxElapsed.D(), Initial: c.Initial.D(), Max: c.Max.D(), Jitter: c.Jitter}
+// guards translates the file's words into those of the guards.
+func guards(c *config.Node) guard.Settings {
+	s := guard.Settings{
+		Timeout: c.Timeout.D(), Deadline: c.Deadline.D(),
+		Retry: guard.Retry{MaxAttempts: c.Retry.MaxAttempts, MaxElapsed: c.Retry.MaxElapsed.D(), Initial: c.Retry.Initial.D(),
+			Max: c.Retry.Max.D(), Jitter: c.Retry.Jitter, Budget: guard.Budget{Ratio: c.Retry.Budget.Ratio, Burst: c.Retry.Budget.Burst}},
+		Concurrency: guard.Concurrency{Max: c.Concurrency.Max, Min: c.Concurrency.Min, Adaptive: c.Concurrency.Adaptive},
+		Batch:       guard.Batch{Events: c.Batch.Events, Bytes: int64(c.Batch.Bytes)},
+	}
+	if a := c.Batch.Adaptive; a != nil {
+		s.Batch.Target, s.Batch.Min = a.Target.D(), a.Min
+	}
+	if r := c.RateLimit; r != nil {
+		s.Rate = guard.Rate{Events: float64(r.Rate), Burst: r.Burst, Bytes: int64(r.Bytes), BurstBytes: int64(r.BurstBytes)}
+	}
+	if b := c.Breaker; b != nil {
+		h := b.HalfOpen
+		s.Breaker = &guard.Breaker{Ratio: b.FailureRatio, Window: b.Window.D(), MinRequests: b.MinRequests, Wait: b.Wait.D(), MaxWait: b.MaxWait.D(),
+			WhenOpen: whenOpen[b.WhenOpen], Fraction: h.Fraction, Probe: h.ProbeInterval.D(), MinHalfOpen: h.MinTime.D(), Successes: h.Successes, Ramp: h.Ramp.D()}
+	}
+	return s
 }
+
+var whenOpen = map[string]guard.WhenOpen{config.OpenHold: guard.Hold, config.OpenFailed: guard.Refuse, config.OpenStop: guard.Stop}
 
 // newLink makes the edge of c between nodes of g and returns the output where it
 // starts.

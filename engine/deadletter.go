@@ -3,28 +3,20 @@ package engine
 import (
 	"time"
 
+	"github.com/pipectl/pipectl/engine/dlq"
 	"github.com/pipectl/pipectl/engine/pipe"
-	"github.com/pipectl/pipectl/engine/record"
 )
 
 // deadLetter turns a failed event into the record that leaves through the
 // failed port: what went wrong, where, and the event as it was.
 func deadLetter(n *node, f pipe.Failure, attempts int) {
 	e := f.Event
-	r := record.NewObject(nil, 8)
-	r.Add(nil, "error", record.Str(f.Err.Error()))
-	r.Add(nil, "class", record.Str(string(pipe.ClassOf(f.Err, pipe.Permanent))))
-	r.Add(nil, "node", record.Str(n.cfg.Name))
-	r.Add(nil, "attempts", record.Int(int64(attempts), nil))
-	r.Add(nil, "time", record.Str(time.Now().UTC().Format(time.RFC3339Nano)))
-	r.Add(nil, "id", record.Str(e.ID()))
-	r.Add(nil, "origin", record.Str(e.Origin()))
-	if e.Body.IsText() {
-		r.Add(nil, "event", record.Text(e.Body.AppendText(nil)))
-	} else {
-		r.Add(nil, "event", record.RawJSON(e.Body.AppendJSON(nil)))
-	}
-	e.Body = r
+	l := dlq.Of(e)
+	l.Error = dlq.Sanitise(f.Err.Error(), n.eng.Config().Redact)
+	l.Class = pipe.ClassOf(f.Err, pipe.Permanent)
+	l.Node, l.Attempts, l.Generation = n.cfg.Name, int64(attempts), n.eng.Generation()
+	l.Time = time.Now()
+	e.Body = l.Record()
 	e.Weigh()
 	e.MarkDead()
 }

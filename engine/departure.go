@@ -148,7 +148,7 @@ func (d *departure) settle(e *Engine) {
 			}
 		}
 		if c, ok := e.dropCloser(n.component()); ok && !c.node.hung.Load() {
-			e.closeLate(c)
+			e.closeUnused(c)
 		}
 	}
 	e.shape.Lock()

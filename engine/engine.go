@@ -29,14 +29,22 @@ const stopGrace = 300 * time.Millisecond
 type Options struct {
 	Log      *slog.Logger  // nil discards
 	Observer pipe.Observer // is told about every step of every node; nil costs nothing
+
+	// Memory is told limits.memory, in bytes and 0 when there is none, at the start
+	// and when a reload has changed something. It returns the budget of what may be
+	// held, 0 for none. nil makes the budget limits.memory.
+	Memory func(limit int64) (budget int64)
 }
 
 // Engine runs one pipeline once.
 type Engine struct {
-	log      *slog.Logger
-	observer pipe.Observer
+	log       *slog.Logger
+	listeners listeners // of log
+	observer  pipe.Observer
 
-	background sync.WaitGroup // what reloads have begun and Run must see the end of
+	budget     budget
+	stall      atomic.Pointer[Stall] // nil while events move
+	background sync.WaitGroup        // what reloads have begun and Run must see the end of
 
 	changing sync.Mutex   // held by the one Reload that is going on
 	shape    sync.RWMutex // guards what follows; see Reload
@@ -65,6 +73,8 @@ type Engine struct {
 	drainBy time.Time // when draining becomes a stop
 	failure error
 	opened  []closer // in order of opening; changed by reloads
+	allOpen bool     // every component is open
+	settled bool     // nothing may begin in the background any more
 }
 
 // State is where a pipeline is in its life.
@@ -117,8 +127,11 @@ func (e *Engine) Run(ctx context.Context) (Receipt, error) {
 		return e.receipt(), e.err()
 	}
 	e.setState(Running)
+	e.openedAll()
 	e.start()
+	endWatch := e.watch()
 	e.wait()
+	endWatch()
 	e.settleRest()
 	e.finishUp()
 	return e.receipt(), e.err()
@@ -140,15 +153,37 @@ func (e *Engine) Drain() {
 	timeout := e.shutdownTimeout()
 	e.deadline = time.AfterFunc(timeout, e.expire)
 	e.drainBy = time.Now().Add(timeout)
+	opened := e.allOpen
 	e.mu.Unlock()
 	e.shape.RLock()
 	defer e.shape.RUnlock()
-	for _, s := range e.graph.sources {
-		s.drain()
+	if opened { // else Run drains them once they are
+		e.drainSources()
 	}
 	e.stopRead()
 	for _, n := range e.nodes() {
 		n.poke()
+	}
+}
+
+// drainSources tells the sources to take nothing more. It is called with shape held.
+func (e *Engine) drainSources() {
+	for _, s := range e.graph.sources {
+		s.drain()
+	}
+}
+
+// openedAll notes that every component is open. Sources that were to be drained
+// before are drained now.
+func (e *Engine) openedAll() {
+	e.mu.Lock()
+	e.allOpen = true
+	late := e.draining.Load()
+	e.mu.Unlock()
+	if late {
+		e.shape.RLock()
+		defer e.shape.RUnlock()
+		e.drainSources()
 	}
 }
 

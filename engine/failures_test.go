@@ -135,7 +135,7 @@ edges: [in -> a -> out, a.failed -> dead]
 				}
 			}
 			b.From("file", 7)
-			b.Add(body, 12)
+			b.Add(body, 12).SetMeta("k", "v")
 			over = true
 			return nil
 		}
@@ -153,13 +153,16 @@ edges: [in -> a -> out, a.failed -> dead]
 		if dead := sinkOf(t, e, "dead").got(); len(dead) != 1 || json.Unmarshal([]byte(dead[0]), &got) != nil {
 			t.Fatalf("%s: dead letters %v", event, dead)
 		}
-		for key, want := range map[string]string{"error": `"probed"`, "class": `"poison"`, "node": `"a"`, "attempts": "1", "id": `"` + id + `"`, "origin": `"file:7"`, "event": want} {
+		for key, want := range map[string]string{"error": `"probed"`, "class": `"poison"`, "node": `"a"`, "attempts": "1", "id": `"` + id + `"`, "origin": `"file:7"`,
+			"source": `"in"`, "position": "12", "generation": "1", "metadata": `{"k":"v"}`, "event": want} {
 			if string(got[key]) != want {
 				t.Errorf("%s: %s is %s, want %s", event, key, got[key], want)
 			}
 		}
-		if when, err := time.Parse(`"`+time.RFC3339Nano+`"`, string(got["time"])); err != nil || len(got) != 8 || time.Since(when) > time.Minute {
+		if when, err := time.Parse(`"`+time.RFC3339Nano+`"`, string(got["time"])); err != nil || len(got) != 13 || time.Since(when) > time.Minute {
 			t.Errorf("%s: %d fields, time %s", event, len(got), got["time"])
+		} else if first, err := time.Parse(`"`+time.RFC3339Nano+`"`, string(got["first_time"])); err != nil || first.After(when) || when.Sub(first) > time.Minute {
+			t.Errorf("%s: read at %s, given up at %s", event, got["first_time"], got["time"])
 		}
 	}
 	f("a line", `"a line"`)

@@ -70,7 +70,7 @@ func runRandom(t *testing.T, r *rand.Rand, yaml string) {
 	}
 	kept := 0
 	for _, s := range e.graph.sinks {
-		kept += len(s.sink.(*memory).lines)
+		kept += len(s.component().(*memory).lines)
 	}
 	if got := rec.Balance.Delivered + rec.Balance.DeadLettered; int64(kept) != got {
 		t.Errorf("%s: sinks hold %d events, the balance says %d delivered", end, kept, got)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
@@ -15,7 +14,7 @@ import (
 // nothing is read before it can be delivered.
 func (e *Engine) open() error {
 	for _, n := range e.graph.all() {
-		c, err := e.openOne(e.working, n.common(), n.component(), nil)
+		c, err := e.openInTime(n.common(), n.component())
 		if err != nil {
 			return err
 		}
@@ -24,12 +23,43 @@ func (e *Engine) open() error {
 	return nil
 }
 
+// openInTime prepares a component at the start. One that ignores a stop meanwhile
+// is left behind, so that the end does not wait for it.
+func (e *Engine) openInTime(n *node, component any) (closer, error) {
+	type result struct {
+		closer
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		c, err := e.openOne(e.working, n, component, nil)
+		done <- result{c, err}
+	}()
+	select {
+	case x := <-done:
+		return x.closer, x.err
+	case <-e.working.Done():
+	}
+	select {
+	case x := <-done:
+		return x.closer, x.err
+	case <-time.NewTimer(stopGrace).C:
+	}
+	n.log.Warn("gave up opening a component that ignores the stop")
+	go func() { // should it still come: nobody wants it any more
+		if x := <-done; x.err == nil {
+			e.closeLate(x.closer)
+		}
+	}()
+	return closer{}, &NodeError{Node: n.cfg.Name, Kind: n.cfg.Kind, Err: errors.New("it did not open before the stop")}
+}
+
 // openOne prepares a component of n and returns how to close it. Predecessor is
 // the running component whose place it takes, nil at the start.
 func (e *Engine) openOne(ctx context.Context, n *node, component, predecessor any) (closer, error) {
 	if o, ok := component.(pipe.Opener); ok {
 		env := pipe.Env{Node: n.cfg.Name, Pipeline: e.cfg.Name, Log: n.log, MaxEventBytes: int(e.cfg.Limits.MaxEventBytes),
-			Meter: &n.meter, Predecessor: predecessor}
+			Meter: &n.meter, Predecessor: predecessor, Inside: inside{e}}
 		err, _ := n.guarded(func() error { return o.Open(ctx, env) })
 		if err != nil {
 			return closer{}, &NodeError{Node: n.cfg.Name, Kind: n.cfg.Kind, Err: err}
@@ -71,20 +101,16 @@ func (s *sinkNode) start() {
 }
 
 func (s *stageNode) start() {
-	var running sync.WaitGroup
 	for range max(1, s.cfg.Workers) {
 		w := s.newWorker()
 		s.done.Add(1)
-		running.Add(1)
-		go func() {
-			defer running.Done()
-			w.run()
-		}()
+		s.running.Add(1)
+		go w.run()
 	}
 	s.done.Add(1)
 	go func() { // the last worker out closes the door
 		defer s.done.Done()
-		running.Wait()
+		s.running.Wait()
 		s.closeOutputs()
 	}()
 }
@@ -203,6 +229,9 @@ func (e *Engine) finishUp() {
 	}
 	e.finish()
 	e.stopWork()
+	e.mu.Lock()
+	e.settled = true
+	e.mu.Unlock()
 	e.background.Wait()
 }
 
@@ -222,7 +251,7 @@ func (e *Engine) commitAndClose(ctx context.Context) error {
 		c := e.opened[n-1]
 		e.opened = e.opened[:n-1]
 		e.mu.Unlock()
-		if !c.node.hung.Load() {
+		if !c.node.hung.Load() && !c.node.strays.in(c.component, nil) {
 			errs = append(errs, c.shut(ctx))
 		}
 	}

@@ -173,6 +173,24 @@ func TestLastCommitMustNotFail(t *testing.T) {
 }
 
 // TestStopWhileOpening: a stop while a component opens is not its failure.
+// TestStopWhileOpeningHangs stops a pipeline whose sink ignores its context while
+// it opens: the end does not wait for it.
+func TestStopWhileOpeningHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := probe(t, "")
+		late := make(chan struct{})
+		p.out.open = func(context.Context) error { <-late; return nil }
+		time.AfterFunc(time.Second, p.Stop)
+		began := time.Now()
+		r, err := run(t, p.Engine)
+		if took := time.Since(began); err != nil || r.ExitCode == ExitFailed || took > time.Second+stopGrace+closing {
+			t.Errorf("over after %v with exit code %d, error %v", took, r.ExitCode, err)
+		}
+		close(late) // it comes after all, and is closed
+		synctest.Wait()
+	})
+}
+
 func TestStopWhileOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := probe(t, "")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipectl/pipectl/engine/config"
 	"github.com/pipectl/pipectl/engine/edge"
+	"github.com/pipectl/pipectl/engine/guard"
 	"github.com/pipectl/pipectl/engine/pipe"
 )
 
@@ -50,7 +51,9 @@ type node struct {
 	count  counters
 	done   sync.WaitGroup
 	panics panicBudget
+	outage outage      // of what leaves through failed
 	hung   atomic.Bool // a worker of it was given up and may still be at work
+	strays strays
 }
 
 // counters are a node's figures, in events. They only rise.
@@ -96,12 +99,62 @@ type hand struct {
 	mu        sync.Mutex // guards what follows
 	events    []*pipe.Event
 	abandoned bool
+	fenced    bool      // abandoned, and another worker is in its place
+	call      uint64    // number of the call that has a time limit
+	calling   bool      // that call is going on
+	until     time.Time // until when the worker may take its time; zero for no such time
 }
 
 func (h *hand) take(events []*pipe.Event) {
 	h.mu.Lock()
-	h.events = events
+	h.events, h.until = events, time.Time{}
 	h.mu.Unlock()
+}
+
+// begin begins a call that may take until then, and returns its number.
+func (h *hand) begin(until time.Time) (call uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.call++
+	h.calling, h.until = true, until
+	return h.call
+}
+
+func (h *hand) finish() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calling, h.until = false, time.Time{}
+}
+
+// wait notes until when the worker keeps its events because it was told so.
+func (h *hand) wait(until time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.until = until
+}
+
+// fence takes the events away from a call that is still going on.
+func (h *hand) fence(call uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.abandoned || !h.calling || h.call != call {
+		return false
+	}
+	h.abandoned, h.fenced, h.events = true, true, nil
+	return true
+}
+
+func (h *hand) isFenced() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.fenced
+}
+
+// lost reports whether the events were taken away.
+func (h *hand) lost() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.abandoned
 }
 
 // give ends a step. It is false when the events were taken away meanwhile: the
@@ -211,7 +264,11 @@ func (n *node) guarded(f func() error) (err error, panicked bool) {
 	defer func() {
 		if r := recover(); r != nil {
 			n.count.panics.Add(1)
-			n.log.Error("panic contained", "panic", r, "stack", string(debug.Stack()))
+			stack := debug.Stack()
+			if p, ok := r.(*guard.Panic); ok {
+				stack = p.Stack
+			}
+			n.log.Error("panic contained", "panic", r, "stack", string(stack))
 			err, panicked = pipe.Classed(pipe.Poison, fmt.Errorf("panic: %v", r)), true
 		}
 	}()

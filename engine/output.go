@@ -26,6 +26,8 @@ type output struct {
 	name string
 	fan  atomic.Pointer[fan]
 
+	sending atomic.Int64 // events of sends that are going on
+
 	mu     sync.Mutex // guards what follows, and changes of fan
 	closed bool       // the node sends no more
 	before []*fan     // retired ones with sends that are going on
@@ -109,6 +111,8 @@ func (o *output) send(ctx context.Context, events []*pipe.Event) {
 	}
 	f := o.enter()
 	defer f.leave()
+	o.sending.Add(int64(len(events)))
+	defer o.sending.Add(-int64(len(events)))
 	if o != o.node.failed && len(f.links) > 0 {
 		o.node.count.out.Add(int64(len(events)))
 	}

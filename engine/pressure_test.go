@@ -214,3 +214,27 @@ edges: [{from: in, to: out, buffer: 10, policy: {type: block, timeout: 2s, then:
 		}
 	})
 }
+
+// TestFanOutPace: the slowest branch sets the pace, also when what is read at once
+// is much more than what the branches can hold: the node does not wait at one
+// while another runs dry.
+func TestFanOutPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := build(t, `
+sources: {in: {type: numbers, count: 500, batch: 500}}
+stages: {a: {type: script, wait: 10ms}, b: {type: script, wait: 8ms}, c: {type: script, wait: 9ms}}
+sinks: {x: {type: memory}, y: {type: memory}, z: {type: memory}}
+edges: [{from: in, to: a, buffer: 16}, {from: in, to: b, buffer: 16}, {from: in, to: c, buffer: 16}, a -> x, b -> y, c -> z]
+`)
+		began := time.Now()
+		if _, err := run(t, e); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 5200*time.Millisecond {
+			t.Errorf("500 events took %v, the slowest branch alone takes 5s", took)
+		}
+		for _, sink := range []string{"x", "y", "z"} {
+			wantNumbers(t, sinkOf(t, e, sink).got(), 500)
+		}
+	})
+}

@@ -254,7 +254,7 @@ func (r *reload) node(ctx context.Context, c *config.Node) (anyNode, *config.Nod
 			if !ok {
 				return nil, nil, &RefusedError{Reason: fmt.Sprintf("component of type %q is not a stage", c.Type)}
 			}
-			r.stages[n] = newStageJob(&n.node, st, c, n.portsFor(c.Ports))
+			r.stages[n] = n.newJob(st, c, n.portsFor(c.Ports))
 		case *sinkNode:
 			sink, ok := c.Component.(pipe.Sink)
 			if !ok {
@@ -509,12 +509,15 @@ func (r *reload) swapJobs() {
 		old := s.doing.Load()
 		s.outs.Store(&next.to)
 		s.doing.Store(next)
+		if old.guard != nil {
+			old.guard.Release()
+		}
 		if old.stage == next.stage {
 			old.retire(false, nil)
 			continue
 		}
 		c, _ := e.dropCloser(old.stage)
-		old.retire(true, e.later(func() { e.closeLate(c) }))
+		old.retire(true, e.later(func() { e.closeUnused(c) }))
 		e.background.Go(func() { s.callAway(&old.job) })
 	}
 	for s, next := range r.sinks {
@@ -522,7 +525,7 @@ func (r *reload) swapJobs() {
 		replaced := old.sink != next.sink
 		if replaced {
 			c, _ := e.dropCloser(old.sink)
-			old.close = func() { e.closeLate(c) }
+			old.close = func() { e.closeUnused(c) }
 		}
 		s.doing.Store(next)
 		old.guard.Release()
@@ -549,9 +552,15 @@ func (n *node) callAway(old *job) {
 }
 
 // later makes f, which runs in a goroutine of its own or never, part of what Run
-// waits for.
+// waits for. Once Run does not wait any more f is not run.
 func (e *Engine) later(f func()) func() {
-	return func() { e.background.Go(f) }
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if !e.settled { // what comes later is over with the process
+			e.background.Go(f)
+		}
+	}
 }
 
 func (r *reload) applyEdges(generation uint64) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
@@ -25,6 +26,10 @@ type sourceNode struct {
 	stopRead context.CancelFunc
 	stopSave chan struct{} // ends commitLoop
 	saving   sync.WaitGroup
+
+	credit atomic.Int64 // bytes that it may read before it asks the memory budget again
+	holds  atomic.Int64 // bytes of the batch that it is handing on
+	short  pipe.Clock   // waited for memory
 }
 
 // start begins to read and to save what is settled.
@@ -41,7 +46,7 @@ func (s *sourceNode) run() {
 	defer s.closeOutputs()
 	var b pipe.Batch
 	for seq := uint64(1); ; seq++ {
-		if s.ledger.Acquire(s.reading) != nil {
+		if s.acquire() != nil {
 			return
 		}
 		b.Reset(s.ledger, s.cfg.Name, seq)
@@ -67,6 +72,8 @@ func (s *sourceNode) hand(b *pipe.Batch) {
 		return
 	}
 	s.ledger.Count(g)
+	s.spend(g.Bytes())
+	defer s.holds.Store(0)
 	pipe.SettleEmpty(g)
 	if o := s.eng.observer; o != nil && len(events) > 0 {
 		if done := o.Step(s.cfg.Name, pipe.KindSource, events); done != nil {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/config"
+	"github.com/pipectl/pipectl/engine/guard"
 	"github.com/pipectl/pipectl/engine/pipe"
 )
 
@@ -15,8 +17,12 @@ import (
 type stageNode struct {
 	node
 	doing   atomic.Pointer[stageJob]
-	line    *turnstile // orders the workers' results; nil when they need not be
-	elapsed latencies  // of single calls of the stage
+	line    *turnstile   // orders the workers' results; nil when they need not be
+	elapsed latencies    // of single calls of the stage
+	due     atomic.Int64 // Unix time in ns at which a holder flushes
+	calls   guard.Record // of all attempts, of a stage that calls out
+	broken  atomic.Bool  // too many calls hang: what still comes is returned
+	running sync.WaitGroup
 }
 
 // stageJob is a stage with its settings: what a reload replaces as a whole.
@@ -25,18 +31,25 @@ type stageJob struct {
 	holder  pipe.Holder // nil unless the stage keeps events
 	batch   int         // most events a step takes
 	timeout time.Duration
-	to      []*output // by port of this stage
+	guard   *guard.Sink // nil unless the stage calls out
+	to      []*output   // by port of this stage
+	letters config.DeadLetters
+
+	stuckLimit int // calls that may be left behind
 	job
 }
 
-func newStageJob(n *node, st pipe.Stage, c *config.Node, outs []*output) *stageJob {
-	j := &stageJob{stage: st, batch: maxBatch, timeout: c.Timeout.D(), to: outs, job: newJob(n.working)}
+func (s *stageNode) newJob(st pipe.Stage, c *config.Node, outs []*output) *stageJob {
+	j := &stageJob{stage: st, batch: maxBatch, timeout: c.Timeout.D(), to: outs, letters: c.DeadLetters, stuckLimit: c.MaxStuck, job: newJob(s.working)}
 	j.holder, _ = st.(pipe.Holder)
 	if p, ok := st.(pipe.Paced); ok {
 		j.batch = min(maxBatch, max(1, p.MaxBatch()))
 	}
 	if j.timeout > 0 {
 		j.batch = 1 // the timeout is per event
+	}
+	if _, calls := st.(pipe.Caller); calls {
+		s.guardCalls(j, c)
 	}
 	return j
 }
@@ -52,6 +65,13 @@ type worker struct {
 	thin      thinning
 	due       time.Time   // the holder's deadline that alarm is set for
 	alarm     *time.Timer // nil until the holder has a deadline
+	attempts  int         // most calls that the step made for one of its events
+
+	began    int64                  // since when it is alive
+	turn     uint64                 // of the step
+	spare    []pipe.Event           // copies of the events of the step, if it has a timeout
+	observed func(*pipe.Out, error) // tells the observer how the step has ended; nil for nobody
+	late     *lateStep              // what it begins with; nil for most
 }
 
 func (s *stageNode) newWorker() *worker {
@@ -71,22 +91,40 @@ func (w *worker) take(j *stageJob) {
 
 // run takes steps until the edges are closed and empty or work is stopped.
 func (w *worker) run() {
-	defer w.done.Done()
-	defer w.alive.Leave(w.alive.Enter())
-	defer func() { w.job.leave() }()
-	defer w.returnKept()
+	w.began = w.alive.Enter()
+	defer w.leave()
+	if !w.resume() {
+		return
+	}
 	for w.renew() {
 		n, turn, over := w.receiveTurn()
-		if n > 0 && !w.step(w.buf[:n], turn) {
+		in := w.buf[:n] // a reload may give the worker another buffer meanwhile
+		if n > 0 && w.broken.Load() {
+			w.refuse(in, turn)
+		} else if n > 0 && !w.step(in, turn) {
 			return
 		}
-		if w.holder != nil && !w.flush(over) {
+		clear(in) // what is done must not stay in memory
+		if w.keeper() != nil && !w.flush(over) {
 			return
 		}
 		if over {
 			return
 		}
 	}
+}
+
+// leave ends the worker. One that was left behind is out already.
+func (w *worker) leave() {
+	if w.hand.isFenced() {
+		w.cameBack(w.stage)
+		return
+	}
+	w.returnKept()
+	w.job.leave()
+	w.alive.Leave(w.began)
+	w.running.Done()
+	w.done.Done()
 }
 
 // renew goes over to another job if a reload has given the node one. It is false
@@ -96,7 +134,7 @@ func (w *worker) renew() bool {
 	if next == w.stageJob {
 		return true
 	}
-	if w.holder != nil && !w.flush(true) {
+	if w.keeper() != nil && !w.flush(true) {
 		return false
 	}
 	w.dropKept() // nothing, unless the old stage has a bug
@@ -149,11 +187,12 @@ func (w *worker) enter() bool {
 
 // wakeAt returns the channel that ends a wait when the holder wants to flush.
 func (w *worker) wakeAt() <-chan time.Time {
-	if w.holder == nil {
+	if w.keeper() == nil {
 		return nil
 	}
 	if due := w.holder.Deadline(); !due.Equal(w.due) {
 		w.due = due
+		w.stageNode.due.Store(due.UnixNano())
 		if w.alarm != nil {
 			w.alarm.Stop()
 		}
@@ -168,39 +207,58 @@ func (w *worker) wakeAt() <-chan time.Time {
 // When a reload takes the stage away in the middle, the next one decides about
 // the rest.
 func (w *worker) step(in []*pipe.Event, turn uint64) bool {
+	w.turn = turn
 	if w.line != nil {
-		defer w.line.next()
+		defer w.nextTurn()
 	}
 	for first := true; ; first = false {
 		w.hand.take(in)
 		w.out.Reset()
-		var done func(*pipe.Out, error)
-		if o := w.eng.observer; o != nil {
-			done = o.Step(w.cfg.Name, pipe.KindStage, in)
-		}
-		err := w.process(in)
+		w.attempts = 0
+		err := w.decide(in)
 		if !w.hand.give() {
 			return false
 		}
-		if done != nil {
-			done(w.out, err)
+		if w.observed != nil {
+			w.observed(w.out, err)
+			w.observed = nil
 		}
 		if first && w.line != nil {
 			w.awaitTurn(turn)
 		}
 		if err == nil || !w.takenAway() {
 			w.conclude(in)
-			return true
+			return !w.hand.lost()
 		}
 		rest := w.out.Undecided(nil, in)
 		w.conclude(slices.DeleteFunc(slices.Clone(in), func(e *pipe.Event) bool { return slices.Contains(rest, e) }))
 		if len(rest) == 0 {
-			return true
+			return !w.hand.lost()
 		}
 		if !w.renew() {
 			return false
 		}
 		in = rest
+	}
+}
+
+// decide lets the stage decide about the events of the step; those of a worker
+// that was left behind have failed.
+func (w *worker) decide(in []*pipe.Event) error {
+	if late := w.late; late != nil {
+		w.late, w.observed = nil, late.done
+		return late.fail(w)
+	}
+	if o := w.eng.observer; o != nil {
+		w.observed = o.Step(w.cfg.Name, pipe.KindStage, in)
+	}
+	return w.process(in)
+}
+
+// nextTurn ends the worker's turn, unless another one has it now.
+func (w *worker) nextTurn() {
+	if !w.hand.lost() {
+		w.line.next()
 	}
 }
 
@@ -227,14 +285,17 @@ func (n *node) waited() (d time.Duration) {
 }
 
 // takenAway reports whether a reload, and not a stop, has ended the job.
-func (w *worker) takenAway() bool { return w.job.over() && w.working.Err() == nil }
+func (w *worker) takenAway() bool { return w.gone() && w.working.Err() == nil }
 
 // process calls the stage. After a panic the undecided events are tried one by
 // one, so that only the one that causes it fails.
 func (w *worker) process(in []*pipe.Event) error {
-	err, panicked := w.call(in)
-	if err == nil {
-		return nil
+	if w.timeout > 0 {
+		w.keepSpare(in)
+	}
+	err, panicked := w.ask(in)
+	if err == nil || err == errLate {
+		return err
 	}
 	w.loose = w.out.Undecided(w.loose[:0], in)
 	if !panicked || len(in) == 1 {
@@ -242,11 +303,13 @@ func (w *worker) process(in []*pipe.Event) error {
 		return err
 	}
 	for _, e := range w.loose {
-		if w.job.over() {
+		if w.gone() {
 			return err // left undecided: returned, or for the next stage
 		}
 		one := []*pipe.Event{e}
-		if err, panicked := w.call(one); err != nil && len(w.out.Undecided(nil, one)) > 0 {
+		if err, panicked := w.ask(one); err == errLate {
+			return err
+		} else if err != nil && len(w.out.Undecided(nil, one)) > 0 {
 			w.failUndecided(one, err, panicked)
 		}
 	}
@@ -254,7 +317,7 @@ func (w *worker) process(in []*pipe.Event) error {
 }
 
 func (w *worker) failUndecided(events []*pipe.Event, err error, panicked bool) {
-	if w.job.over() && !panicked {
+	if w.gone() && !panicked {
 		return // stopping is not failing: left undecided
 	}
 	for _, e := range events {
@@ -266,27 +329,38 @@ func (w *worker) failUndecided(events []*pipe.Event, err error, panicked bool) {
 	}
 }
 
-func (w *worker) call(in []*pipe.Event) (err error, panicked bool) {
-	ctx := w.job.ctx
+// call calls the stage once.
+func (w *worker) call(above context.Context, in []*pipe.Event) (err error, panicked bool) {
+	ctx := above
 	if w.timeout > 0 {
-		limited, cancel := context.WithTimeout(ctx, w.timeout)
-		defer cancel()
+		limited, end := w.limited(ctx)
+		defer end()
 		ctx = limited
 	}
 	began := time.Now()
 	err, panicked = w.guarded(func() error { return w.stage.Process(ctx, in, w.out) })
+	if w.timeout > 0 && w.hand.lost() {
+		return errLate, false
+	}
 	w.elapsed.observe(time.Since(began), 1)
-	if err != nil && !panicked && ctx.Err() != nil && w.job.ctx.Err() == nil {
+	if err != nil && !panicked && ctx.Err() != nil && above.Err() == nil {
 		err = pipe.Classed(pipe.Retryable, fmt.Errorf("no result within timeout %v: %w", w.timeout, err))
 	}
 	return err, panicked
 }
 
-// conclude settles and sends what the step decided. What it did not decide about
-// is returned if work is being stopped, and has failed otherwise.
+// conclude settles and sends what the step decided.
 func (w *worker) conclude(in []*pipe.Event) {
+	w.complete(in)
+	w.dispatch()
+	w.fail(w.working, w.holdBack(w.out.Failed()), max(1, w.attempts))
+}
+
+// complete decides about what the step did not decide about: it is returned if
+// work is being stopped, and has failed otherwise.
+func (w *worker) complete(in []*pipe.Event) {
 	given := len(in)
-	w.out.DropLostCopies()
+	w.out.Enter()
 	switch {
 	case w.out.Complete(given):
 	case w.working.Err() != nil:
@@ -297,7 +371,6 @@ func (w *worker) conclude(in []*pipe.Event) {
 		w.out.FailUndecided(in, errNoOutcome)
 	}
 	w.audit(given)
-	w.dispatch()
 }
 
 // audit checks the books of the step: what was given and made was decided about.
@@ -309,6 +382,7 @@ func (w *worker) audit(given int) {
 	w.count.double.Add(c.Double)
 }
 
+// dispatch settles and sends what has not failed.
 func (w *worker) dispatch() {
 	c := w.out.Counts()
 	w.count.created.Add(c.Created)
@@ -323,7 +397,6 @@ func (w *worker) dispatch() {
 	for i, o := range w.to {
 		o.send(w.working, w.out.Port(i))
 	}
-	w.fail(w.working, w.out.Failed(), 1)
 }
 
 // flush lets a holder emit what is due.
@@ -334,7 +407,13 @@ func (w *worker) flush(final bool) bool {
 		return true
 	}
 	w.out.Reset()
-	err, _ := w.guarded(func() error { return w.holder.Flush(w.working, w.out, final || w.eng.isDraining()) })
+	ctx, end := w.working, func() {}
+	if w.timeout > 0 {
+		w.spare, w.observed = w.spare[:0], nil
+		ctx, end = w.limited(ctx)
+	}
+	err, _ := w.guarded(func() error { return w.holder.Flush(ctx, w.out, final || w.eng.isDraining()) })
+	end()
 	if !w.hand.give() {
 		return false
 	}
@@ -343,32 +422,4 @@ func (w *worker) flush(final bool) bool {
 	}
 	w.conclude(nil)
 	return true
-}
-
-// thinning notices stages that let little through and copies what they do let
-// through into memory of its own: otherwise one kept event in a hundred would
-// pin the read buffers of all hundred.
-type thinning struct{ seen, kept int }
-
-const thinWindow = 2048
-
-func (t *thinning) apply(out *pipe.Out, ports int) {
-	kept := 0
-	for i := range ports {
-		kept += len(out.Port(i))
-	}
-	t.seen += kept + len(out.Filtered()) + len(out.Failed())
-	t.kept += kept
-	if t.seen > thinWindow {
-		t.seen, t.kept = t.seen/2, t.kept/2
-	}
-	if t.kept*4 >= t.seen {
-		return
-	}
-	for i := range ports {
-		events := out.Port(i)
-		for j, e := range events {
-			events[j] = e.Detach()
-		}
-	}
 }

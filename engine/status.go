@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pipectl/pipectl/engine/edge"
+	"github.com/pipectl/pipectl/engine/guard"
 	"github.com/pipectl/pipectl/engine/pipe"
 )
 
@@ -20,6 +21,8 @@ type Status struct {
 	Edges      map[string]EdgeStatus   `json:"edges"`
 	Sinks      map[string]SinkStatus   `json:"sinks"`
 	Balance    Balance                 `json:"balance"`
+	Memory     Memory                  `json:"memory"`
+	Stall      *Stall                  `json:"stall,omitempty"` // nothing moves; nil while something does
 
 	// Names in the order of the file, for views that show them in order.
 	SourceNames, StageNames, EdgeNames, SinkNames []string `json:"-"`
@@ -45,9 +48,12 @@ type NodeStatus struct {
 	InFlight int64    `json:"in_flight"` // sources: handed over and not settled; others: in the hands of workers
 	Time     NodeTime `json:"time"`
 
-	RateLimit   float64              `json:"rate_limit,omitempty"`   // events a second that its component lets through; 0 when it has no such limit
-	DeadLetters int64                `json:"dead_letters,omitempty"` // left through the failed port
-	Errors      map[pipe.Class]int64 `json:"errors,omitempty"`       // failures by class
+	RateLimit   float64              `json:"rate_limit,omitempty"`        // events a second that its component lets through; 0 when it has no such limit
+	DeadLetters int64                `json:"dead_letters,omitempty"`      // left through the failed port
+	LeftBehind  int                  `json:"left_behind,omitempty"`       // calls that ignored their timeout and have not come back
+	LeftTotal   int64                `json:"left_behind_total,omitempty"` // such calls, ever
+	Outage      bool                 `json:"outage,omitempty"`            // so much fails that it is held back instead: see config.DeadLetters
+	Errors      map[pipe.Class]int64 `json:"errors,omitempty"`            // failures by class
 }
 
 // SourceStatus are the figures of a source.
@@ -61,10 +67,11 @@ type SourceStatus struct {
 	Failed   int64 `json:"failed,omitempty"`
 
 	InFlightLimit int64            `json:"in_flight_limit,omitempty"` // events, 0 when there is none
-	Paused        bool             `json:"paused,omitempty"`          // waits for room or for credit
+	Paused        bool             `json:"paused,omitempty"`          // waits for room, for credit or for memory
 	LagEvents     int64            `json:"lag_events"`                // there and not read yet; -1 unknown
 	LagBytes      int64            `json:"lag_bytes"`                 // -1 unknown
 	WindowSeconds float64          `json:"window_seconds,omitempty"`  // part of time.blocked: waited for credit
+	MemorySeconds float64          `json:"memory_seconds,omitempty"`  // part of time.blocked: waited for memory
 	Rejected      map[string]int64 `json:"rejected,omitempty"`
 	ProgressDone  int64            `json:"-"`
 	ProgressTotal int64            `json:"-"` // 0 when unknown
@@ -81,6 +88,8 @@ type StageStatus struct {
 	Merged   int64 `json:"merged,omitempty"`
 	Panics   int64 `json:"panics,omitempty"`
 	Held     int64 `json:"held,omitempty"` // kept by a batch that is being filled
+
+	Calls *CallStatus `json:"calls,omitempty"` // nil unless it calls out
 
 	Processing Histogram `json:"processing"` // seconds of one call of the stage, with one batch
 }
@@ -128,7 +137,42 @@ type SinkStatus struct {
 	Requests       map[string]int64 `json:"requests,omitempty"`      // attempts that are over, by result: ok or an error class
 	RequestSeconds Histogram        `json:"request_seconds"`         // of one attempt
 	EndToEnd       Histogram        `json:"end_to_end"`              // from the source's read to the confirmation
-	Concurrency    int              `json:"concurrency"`             // writes at a time, at most
+	Concurrency    int              `json:"concurrency"`             // writes at a time, at most, now
+	RetryBudget    float64          `json:"retry_budget"`            // part of the burst of retries that is left, 0 to 1
+	Breaker        *BreakerStatus   `json:"breaker,omitempty"`       // nil when the sink has none
+}
+
+// BreakerStatus is what the breaker of a sink is doing.
+type BreakerStatus struct {
+	State  string     `json:"state"`           // closed, half-open or open
+	Opened int64      `json:"opened"`          // how often it has opened
+	Share  float64    `json:"share"`           // of the usual writes that it lets through, 0 to 1
+	Until  *time.Time `json:"until,omitempty"` // when an open one becomes half-open
+	Level  int        `json:"-"`               // 0 closed, 1 half-open, 2 open
+}
+
+// guardStatus fills in what the guards of the sink say.
+func (s *sinkNode) guardStatus(st *SinkStatus) {
+	g := s.doing.Load().guard
+	st.Concurrency, st.RetryBudget = g.Limit(), g.Budget()
+	st.Workers = s.writers()
+	if st.RateLimit == 0 {
+		st.RateLimit = g.RateLimit()
+	}
+	st.Breaker = breakerStatus(g, &s.writes)
+}
+
+// breakerStatus returns nil when there is no breaker.
+func breakerStatus(g *guard.Sink, r *guard.Record) *BreakerStatus {
+	b, ok := g.BreakerStatus()
+	if !ok {
+		return nil
+	}
+	st := &BreakerStatus{State: b.State.String(), Opened: r.Opened(), Share: b.Share, Level: int(b.State)}
+	if !b.Until.IsZero() {
+		st.Until = &b.Until
+	}
+	return st
 }
 
 // Balance is the account of all instances of events:
@@ -173,7 +217,9 @@ func (e *Engine) Status() Status {
 		n.addEnds(a)
 	}
 	a.Returned += e.returned.Load()
-	queued, blocked := e.edgeStatus(&s)
+	queued, blocked, held := e.edgeStatus(&s)
+	s.Memory = e.memory(held)
+	s.Stall = e.stall.Load()
 	for _, n := range e.nodes() {
 		a.Created += n.count.created.Load()
 	}
@@ -191,10 +237,10 @@ func (e *Engine) ResetPeaks() {
 	}
 }
 
-// edgeStatus fills in the edges. It returns how many events are queued, and how
-// long each node has waited for room in its edges.
-func (e *Engine) edgeStatus(s *Status) (queued int64, blocked map[*node]*pressure) {
-	blocked = map[*node]*pressure{}
+// edgeStatus fills in the edges. It returns how many events are queued, how long
+// each node has waited for room in its edges, and what is held.
+func (e *Engine) edgeStatus(s *Status) (queued int64, blocked map[*node]*pressure, held *holdings) {
+	blocked, held = map[*node]*pressure{}, &holdings{taken: map[*node]edge.Count{}}
 	current := len(e.graph.links)
 	for i, l := range e.links() {
 		st := l.status()
@@ -205,6 +251,7 @@ func (e *Engine) edgeStatus(s *Status) (queued int64, blocked map[*node]*pressur
 			s.Balance.Dropped += d
 		}
 		queued += st.Queued
+		held.add(l, &st.Stats)
 		if st.Stats.Balance() != nil {
 			s.Balance.Error++ // an edge whose own books do not add up
 		}
@@ -216,7 +263,7 @@ func (e *Engine) edgeStatus(s *Status) (queued int64, blocked map[*node]*pressur
 		p.waited += st.Stats.Blocked
 		p.waiting += st.Stats.Producers
 	}
-	return queued, blocked
+	return queued, blocked, held
 }
 
 // pressure is what a node feels of its edges.
@@ -229,16 +276,20 @@ func (e *Engine) nodeStatus(s *Status, blocked map[*node]*pressure) {
 	for _, n := range e.graph.sinks {
 		c := &n.count
 		s.SinkNames = append(s.SinkNames, n.cfg.Name)
-		s.Sinks[n.cfg.Name] = SinkStatus{NodeStatus: n.status(n.component(), blocked, 0), In: c.in.Load(), Delivered: c.delivered.Load() + c.deadLettered.Load(),
+		st := SinkStatus{NodeStatus: n.status(n.component(), blocked, 0), In: c.in.Load(), Delivered: c.delivered.Load() + c.deadLettered.Load(),
 			Failed: c.failed.Load(), Retries: n.writes.Retries(), Failing: n.writes.Failing(), DeadLettered: c.deadLettered.Load(),
-			Requests: n.writes.Results(), RequestSeconds: histogram(n.writes.Seconds()), EndToEnd: n.ages.get(), Concurrency: 1}
+			Requests: n.writes.Results(), RequestSeconds: histogram(n.writes.Seconds()), EndToEnd: n.ages.get()}
+		n.guardStatus(&st)
+		s.Sinks[n.cfg.Name] = st
 	}
 	for _, n := range e.graph.stages {
 		c := &n.count
 		s.StageNames = append(s.StageNames, n.cfg.Name)
-		s.Stages[n.cfg.Name] = StageStatus{NodeStatus: n.status(n.component(), blocked, 0), In: c.in.Load(), Out: c.out.Load(), Filtered: c.filtered.Load(),
+		st := StageStatus{NodeStatus: n.status(n.component(), blocked, 0), In: c.in.Load(), Out: c.out.Load(), Filtered: c.filtered.Load(),
 			Unrouted: c.unrouted.Load(), Failed: c.failed.Load(), Merged: c.merged.Load(), Panics: c.panics.Load(),
 			Held: c.held.Load(), Processing: n.elapsed.get()}
+		n.callStatus(&st)
+		s.Stages[n.cfg.Name] = st
 	}
 	gaveUp := s.Outcome.final() && e.gaveUp.Load()
 	for _, n := range e.graph.sources {
@@ -258,7 +309,8 @@ func (e *Engine) nodeStatus(s *Status, blocked map[*node]*pressure) {
 // workers; more is time that it was blocked elsewhere than at its edges.
 func (n *node) status(component any, blocked map[*node]*pressure, more time.Duration) NodeStatus {
 	st := NodeStatus{Type: n.cfg.Type, Workers: max(1, n.cfg.Workers), InFlight: n.held() + n.count.held.Load(),
-		DeadLetters: n.count.deadOut.Load(), Errors: n.count.errors.get()}
+		DeadLetters: n.count.deadOut.Load(), Outage: n.outage.on(), Errors: n.count.errors.get()}
+	st.LeftBehind, st.LeftTotal = n.strays.figures()
 	if r, ok := component.(pipe.RateLimiter); ok {
 		st.RateLimit = r.RateLimit()
 	}
@@ -295,7 +347,8 @@ func (h *highWater) rise(v float64) float64 {
 func (s *sourceNode) sourceStatus(a *Balance, gaveUp bool, blocked map[*node]*pressure) SourceStatus {
 	t := s.ledger.Tally()
 	waited, waiting := s.ledger.Waited()
-	st := SourceStatus{NodeStatus: s.status(s.src, blocked, waited), WindowSeconds: waited.Seconds(), Read: t.Read, Acked: t.Acked, Nacked: t.Nacked, Returned: t.Returned,
+	short := s.short.Total()
+	st := SourceStatus{NodeStatus: s.status(s.src, blocked, waited+short), MemorySeconds: short.Seconds(), WindowSeconds: waited.Seconds(), Read: t.Read, Acked: t.Acked, Nacked: t.Nacked, Returned: t.Returned,
 		Failed: s.count.failed.Load(), InFlightLimit: s.ledger.Window().Events, LagEvents: -1, LagBytes: -1}
 	st.InFlight = t.OpenEvents
 	if gaveUp { // parts that a worker made before it was given up are never settled
@@ -306,7 +359,7 @@ func (s *sourceNode) sourceStatus(a *Balance, gaveUp bool, blocked map[*node]*pr
 		st.Returned, st.Lost = 0, t.Returned
 	}
 	p := blocked[&s.node]
-	st.Paused = waiting || p != nil && p.waiting > 0
+	st.Paused = waiting || s.short.Waiting() > 0 || p != nil && p.waiting > 0
 	if r, ok := s.src.(pipe.Rejecter); ok {
 		st.Rejected = r.Rejected()
 	}

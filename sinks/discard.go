@@ -12,6 +12,10 @@ func init() {
 
 // Discard confirms every event and keeps none. It is for measuring a pipeline
 // without its sink, and for output that is wanted nowhere.
+//
+// Example:
+//
+//	type: discard
 type Discard struct{}
 
 // Write confirms.

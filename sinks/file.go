@@ -50,10 +50,19 @@ const (
 // pipectl, and with fsync: batch also one of the machine. A batch that cannot be
 // written whole, because the disk is full, is taken back from the file before
 // it is tried again, so that nothing is half there or twice. After a crash the
-// batch that was being written can be there twice, and in mode append its last,
-// unfinished line is ended with a line break when the file is opened again.
+// batch that was being written can be there twice. An unfinished last line, which
+// was never confirmed, is moved to a file beside it when the file is opened again
+// in mode append: app.log.torn for app.log. A JSON value that lacks only its line
+// break stays and gets one, unless it is a number.
 //
 // A file that was moved away or deleted is made anew within a second.
+//
+// Example:
+//
+//	type: file
+//	path: logs/{service}.ndjson
+//	codec: ndjson
+//	rotate: {bytes: 100MiB, keep: 10}
 type File struct {
 	// Path is the file. {field} stands for the value of a field of the event,
 	// {meta:key} for its metadata and {time:2006-01-02} for when it was read, in UTC
@@ -371,7 +380,7 @@ func (s *File) syncLoop() {
 		s.mu.Lock()
 		for f := range s.open.all() {
 			if err := f.sync(); err != nil {
-				s.log.Warn("fsync", "path", f.path, "error", err)
+				s.log.Error("fsync failed: what was written since the last one may not survive a loss of power", "path", f.path, "error", err)
 			}
 		}
 		s.mu.Unlock()

@@ -89,7 +89,8 @@ func TestFileThatCannotTakeBack(t *testing.T) {
 	err := s.Write(t.Context(), batch(t, "second", "third"))
 	wantError(t, err, pipe.Fatal, "could not be taken back", "another program")
 	write(t, s, "second", "third") // through a new, healthy handle
-	wantFile(t, path, "first\nof another program\nsecond\nth\nsecond\nthird\n")
+	wantFile(t, path, "first\nof another program\nsecond\nsecond\nthird\n")
+	wantFile(t, path+".torn", "th\n")
 }
 
 func TestFileFsync(t *testing.T) {

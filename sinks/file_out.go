@@ -213,7 +213,7 @@ func (s *File) openFile(path, mode string) (*outFile, error) {
 
 func (s *File) openAt(path, mode string) (*outFile, error) {
 	if s.CreateDirs {
-		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		if err := makeDirs(filepath.Dir(path), s.forced()); err != nil {
 			return nil, err
 		}
 	}
@@ -275,6 +275,26 @@ func openOrMake(path, mode string, perm fs.FileMode) (f *os.File, made bool, err
 		f, err = os.OpenFile(path, flags, perm)
 	}
 	return f, false, err
+}
+
+// makeDirs makes dir and those above it that are missing, and with force makes
+// their names survive a crash of the machine.
+func makeDirs(dir string, force bool) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if up := filepath.Dir(dir); up != dir {
+		if err := makeDirs(up, force); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if !force {
+		return nil
+	}
+	return syncDir(dir)
 }
 
 // syncDir makes the name of a new file survive a crash of the machine.

@@ -64,6 +64,61 @@ func TestFileAfterACrash(t *testing.T) {
 	f(codec.CompressZstd)
 }
 
+// TestFileMovesUnfinishedLine: what a crash left of a line does not stay among the
+// whole ones, and is not thrown away either.
+func TestFileMovesUnfinishedLine(t *testing.T) {
+	f := func(c codec.Codec, before, want, torn string) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "out.log")
+		os.WriteFile(path, []byte(before), 0o640)
+		s := fresh(t, "file", func(s *File) { s.Path, s.Codec = path, c })
+		open(t, s)
+		if err := s.Write(t.Context(), batch(t, `{"a":"new"}`)); err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, path, want)
+		switch info, err := os.Stat(path + ".torn"); {
+		case torn == "" && !os.IsNotExist(err):
+			t.Errorf("%q: there is a .torn file: %v", before, err)
+		case torn != "" && err != nil:
+			t.Errorf("%q: %v", before, err)
+		case torn != "":
+			wantFile(t, path+".torn", torn)
+			if got := info.Mode().Perm(); got != 0o640 {
+				t.Errorf("%q: mode %v, want that of the file", before, got)
+			}
+		}
+	}
+	const event = "{\"a\":\"new\"}\n"
+	f(codec.Lines(), "", event, "")
+	f(codec.Lines(), "old\n", "old\n"+event, "")
+	f(codec.Lines(), "old\nunfin", "old\n"+event, "unfin\n")
+	f(codec.Lines(), "unfin", event, "unfin\n")
+	f(codec.Lines(), "old\n"+strings.Repeat("x", 200_000), "old\n"+event, strings.Repeat("x", 200_000)+"\n")
+	f(codec.NDJSON(), `{"a":`, event, "{\"a\":\n")
+	f(codec.NDJSON(), `{"a":1}`, "{\"a\":1}\n"+event, "")
+	f(codec.JSON(), "{\"a\":1}\n{\"a\":2", "{\"a\":1}\n"+event, "{\"a\":2\n")
+	f(codec.NDJSON(), "1\n12", "1\n"+event, "12\n") // of 123, perhaps
+	f(codec.NDJSON(), "1\ntrue", "1\ntrue\n"+event, "")
+	f(codec.Raw(), "old", "old"+event[:len(event)-1], "")
+	f(codec.CSV(), "a\nold\n", "a\nold\nnew\n", "")
+	f(codec.CSV(), "a\nold\nunf", "a\nold\nnew\n", "unf\n")
+	f(codec.CSV(), "a\n\"o\"\"l\nd\"\n", "a\n\"o\"\"l\nd\"\nnew\n", "")
+	f(codec.CSV(), "a\nold\n\"x\"\"\ny\n", "a\nold\nnew\n", "\"x\"\"\ny\n\n") // the line breaks are in quotes
+	f(codec.CSV(), "a\no\"ld\n", "a\no\"ld\nnew\n", "")                       // this quote opens nothing
+}
+
+// TestFileMovesEveryUnfinishedLine: several crashes leave several lines.
+func TestFileMovesEveryUnfinishedLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.log")
+	for _, part := range []string{"one", "two"} {
+		os.WriteFile(path, []byte(part), 0o600)
+		s := fresh(t, "file", func(s *File) { s.Path = path })
+		open(t, s)()
+	}
+	wantFile(t, path+".torn", "one\ntwo\n")
+}
+
 // TestFileReadsItsOwnOnlyOnce: a file that was closed for others to be opened is
 // not read through again.
 func TestFileReadsItsOwnOnlyOnce(t *testing.T) {

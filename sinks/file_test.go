@@ -172,23 +172,6 @@ func TestFileTruncatesOncePerRun(t *testing.T) {
 	}
 }
 
-func TestFileEndsUnfinishedLine(t *testing.T) {
-	f := func(before, want string, c codec.Codec) {
-		t.Helper()
-		path := filepath.Join(t.TempDir(), "out.log")
-		os.WriteFile(path, []byte(before), 0o644)
-		s := fresh(t, "file", func(s *File) { s.Path, s.Codec = path, c })
-		open(t, s)
-		write(t, s, "new")
-		wantFile(t, path, want)
-	}
-	f("", "new\n", codec.Lines())
-	f("old\n", "old\nnew\n", codec.Lines())
-	f("old\nunfin", "old\nunfin\nnew\n", codec.Lines())
-	f(`{"a":`, "{\"a\":\n{\"message\":\"new\"}\n", codec.NDJSON())
-	f("old", "oldnew", codec.Raw())
-}
-
 func TestFileCSVHeaderOncePerFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.csv")
 	for range 2 {

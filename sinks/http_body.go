@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/pipectl/pipectl/engine/codec"
-	"github.com/pipectl/pipectl/engine/pipe"
 )
 
 // payload is the body of a request. It can be read several times: the transport
@@ -21,36 +20,8 @@ type payload struct {
 	open int        // readers that the transport has not closed
 }
 
-// encode makes the body of a batch. Events that cannot be encoded are left out
-// and returned.
-func (s *HTTP) encode(in []*pipe.Event) (*payload, []pipe.ItemError, error) {
-	p, _ := s.payloads.Get().(*payload)
-	if p == nil {
-		p = &payload{}
-	}
-	var bad []pipe.ItemError
-	enc := s.Codec.NewEncoder()
-	array := s.Body == bodyArray
-	p.raw = reuse(p.raw)
-	if array {
-		p.raw = append(p.raw, '[')
-	}
-	for i, e := range in {
-		var err error
-		if p.raw, err = enc.Append(p.raw, e); err != nil {
-			bad = append(bad, pipe.ItemError{Index: i, Err: err})
-		} else if array {
-			p.raw[len(p.raw)-1] = ',' // instead of the line's end
-		}
-	}
-	if array && len(bad) < len(in) {
-		p.raw[len(p.raw)-1] = ']'
-	}
-	return p, bad, p.compress(s.Compress)
-}
-
-// compress makes data of raw.
-func (p *payload) compress(kind codec.Compression) (err error) {
+// pack makes data of raw.
+func (p *payload) pack(kind codec.Compression) (err error) {
 	p.data = p.raw
 	if kind == codec.CompressNone {
 		return nil
@@ -68,17 +39,6 @@ func (p *payload) compress(kind codec.Compression) (err error) {
 	err = p.zip.Close()
 	p.data = p.out.Bytes()
 	return err
-}
-
-// recycle keeps the memory of p for another batch, unless the transport still
-// reads it: it may, for a while after the answer.
-func (s *HTTP) recycle(p *payload) {
-	p.mu.Lock()
-	free := p.open == 0
-	p.mu.Unlock()
-	if free && cap(p.raw) <= keepBuffer {
-		s.payloads.Put(p)
-	}
 }
 
 // reader returns a new reader of the body.

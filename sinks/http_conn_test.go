@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipectl/pipectl/engine/codec"
 	"github.com/pipectl/pipectl/engine/pipe"
 	"github.com/pipectl/pipectl/engine/pipetest"
 )
@@ -131,13 +132,14 @@ func TestHTTPTLS(t *testing.T) {
 // not given to another batch.
 func TestPayloadWhileItIsRead(t *testing.T) {
 	s := fresh(t, "http", func(s *HTTP) { s.URL = "http://h/" })
-	p, _, err := s.encode(batch(t, "one"))
-	if err != nil {
+	p := s.post.take()
+	s.encode(p, batch(t, "one"))
+	if err := p.pack(codec.CompressNone); err != nil {
 		t.Fatal(err)
 	}
 	r := p.reader()
-	s.recycle(p)
-	if q, _, _ := s.encode(batch(t, "two")); q == p {
+	s.post.recycle(p)
+	if q := s.post.take(); q == p {
 		t.Fatal("a payload with an open reader was used again")
 	}
 	text, err := io.ReadAll(r)

@@ -27,6 +27,7 @@ type far struct {
 	conns    map[string]bool
 	hang     chan struct{}
 	answer   func(w http.ResponseWriter, r *http.Request) // nil confirms
+	read     map[*http.Request]string                     // the bodies for answer, when it is not nil
 }
 
 func newFar(t testing.TB, start func(*httptest.Server)) *far {
@@ -62,6 +63,8 @@ func (f *far) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			f.requests = append(f.requests, r)
 			if answer == nil {
 				f.bodies = append(f.bodies, string(body))
+			} else if f.read != nil {
+				f.read[r] = string(body)
 			}
 			f.mu.Unlock()
 		}
@@ -171,7 +174,7 @@ func TestHTTPRequest(t *testing.T) {
 	if want := "{\"a\":1}\n{\"message\":\"text\"}\n{\"b\":2}\n"; f.text() != want {
 		t.Errorf("got %q, want %q", f.text(), want)
 	}
-	s = httpTo(t, f, func(s *HTTP) { s.BasicAuth, s.Body = &BasicAuth{"u", "p"}, bodyArray })
+	s = httpTo(t, f, func(s *HTTP) { s.BasicAuth, s.Body = &BasicAuth{User: "u", Password: "p"}, bodyArray })
 	open(t, s)
 	write(t, s, `{"a":1}`, `{"b":2}`)
 	if user, password, _ := f.last().BasicAuth(); user != "u" || password != "p" {
@@ -218,28 +221,6 @@ func TestHTTPAnswers(t *testing.T) {
 }
 
 func TestHTTPRetryAfter(t *testing.T) {
-	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	f := func(value string, want time.Duration) {
-		t.Helper()
-		h := http.Header{"Retry-After": {value}}
-		if got := retryAfter(h, now); got != want {
-			t.Errorf("%q: got %v, want %v", value, got, want)
-		}
-	}
-	f("", 0)
-	f("0", 0)
-	f("7", 7*time.Second)
-	f(" 7 ", 7*time.Second)
-	f("-7", 0)
-	f("1.5", 0)
-	f("soon", 0)
-	f("99999999999999999999999", 1<<31*time.Second)
-	f("Sun, 01 Mar 2026 12:00:30 GMT", 30*time.Second)
-	f("Sunday, 01-Mar-26 12:00:30 GMT", 30*time.Second)
-	f("Sun Mar  1 12:00:30 2026", 30*time.Second)
-	f("Sun, 01 Mar 2026 11:59:00 GMT", 0) // past
-	f("Sun, 01 Mar 2026 25:00:00 GMT", 0)
-
 	side := newFar(t, (*httptest.Server).Start)
 	s := httpTo(t, side, nil)
 	open(t, s)

@@ -19,6 +19,11 @@ func init() {
 // Stdout writes events to the standard output. They are confirmed when the
 // kernel has them: what a program behind a pipe has not read yet is lost when
 // that program ends. When it closes the pipe, the pipeline ends with exit 1.
+//
+// Example:
+//
+//	type: stdout
+//	codec: ndjson
 type Stdout struct {
 	// Codec is the format. The default, lines, writes text as it is and objects as
 	// one line of JSON each.

@@ -37,6 +37,13 @@ func init() {
 // read again, and without a checkpoint everything. It can lose what never
 // reached it: lines that were in a file when it was truncated or deleted
 // unread, and lines written to a rotated file after rotate_wait.
+//
+// Example:
+//
+//	type: file
+//	paths: [/var/log/nginx/*.log]
+//	follow: true
+//	checkpoint: nginx.checkpoint
 type File struct {
 	// Paths are files, or patterns with * (within a name), ** (over directories,
 	// but not through links), ?, [a-z] and {a,b}. A path without such characters
@@ -58,8 +65,9 @@ type File struct {
 	Follow bool `yaml:"follow"`
 
 	// Checkpoint is a file that keeps how far each file was read and settled, so
-	// that a restart goes on there. Its directory must exist. Without it every
-	// start reads from the beginning (see start).
+	// that a restart goes on there. Its directory must exist, and no other source may
+	// use it. One that is damaged is refused: the message says what to do. Without a
+	// checkpoint every start reads from the beginning (see start).
 	Checkpoint string `yaml:"checkpoint"`
 
 	// Start is where reading begins in files that are there at the first start:
@@ -140,7 +148,9 @@ func (f *File) Traits() pipe.Traits {
 func (f *File) Open(ctx context.Context, env pipe.Env) error {
 	f.log, f.maxEvent, f.book, f.idle = env.Log, env.MaxEventBytes, newBook(f.Checkpoint), idle(env)
 	known, err := f.book.load()
-	if err != nil {
+	if err != nil && f.Start == "end" {
+		return fmt.Errorf("%w; start: end would then skip what is in them now, so set start: beginning for that run", err)
+	} else if err != nil {
 		return err
 	}
 	now, err := f.find(true)

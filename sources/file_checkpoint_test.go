@@ -259,69 +259,6 @@ func TestCheckpointKeepsUnfinishedLine(t *testing.T) {
 	})
 }
 
-// A checkpoint cut off anywhere is refused, or it says the same.
-func TestCheckpointCutOff(t *testing.T) {
-	f, dir := withCheckpoint(t, "*.log")
-	for i := range 3 {
-		write(t, filepath.Join(dir, fmt.Sprintf("%d.log", i)), numbered(0, 10))
-	}
-	readAll(t, f)
-	whole, err := os.ReadFile(f.Checkpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := fmt.Sprint(checkpointOf(t, f.Checkpoint).Files)
-	for n := range len(whole) {
-		if err := os.WriteFile(f.Checkpoint, whole[:n], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		b := newBook(f.Checkpoint)
-		_, err := b.load()
-		if err == nil {
-			b.path = filepath.Join(dir, "again")
-			if err := b.save(); err != nil {
-				t.Fatal(err)
-			}
-			if got := fmt.Sprint(checkpointOf(t, b.path).Files); got != want {
-				t.Fatalf("cut to %d of %d bytes: read as %s", n, len(whole), got)
-			}
-			continue
-		}
-		if msg := err.Error(); !strings.HasPrefix(msg, "checkpoint "+f.Checkpoint+" is damaged: ") || !strings.Contains(msg, "delete it to read every file from its start") {
-			t.Fatalf("cut to %d bytes: got %v", n, err)
-		}
-	}
-}
-
-func TestCheckpointDamage(t *testing.T) {
-	f, dir := withCheckpoint(t, "a")
-	write(t, filepath.Join(dir, "a"), "1\n")
-	entry := `{"partition":"a","path":"a","device":1,"inode":2,"fingerprint":"00000000000000000000000000000000","fingerprint_bytes":0,"offset":5}`
-	check := func(content, want string) {
-		t.Helper()
-		write(t, f.Checkpoint, content)
-		err := restarted(f).Open(t.Context(), pipetest.Env())
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want %s", content, err, want)
-		}
-		if now, _ := os.ReadFile(f.Checkpoint); string(now) != content {
-			t.Errorf("%s: it was overwritten by %s", content, now)
-		}
-	}
-	check("", "cut off after 0 bytes")
-	check("null", "it has no version")
-	check("{}", "it has no version")
-	check(`{"version":2,"files":[]}`, "its version is 2, and this program knows 1")
-	check(`{"version":1}`, "it has no list of files")
-	check(`{"version":1,"files":[],"x":1}`, `unknown field "x"`)
-	check(`{"version":1,"files":[]}{`, "something follows the end")
-	check(`{"version":1,"files":[{}]}`, "entry 1 makes no sense")
-	check(`{"version":1,"files":[`+strings.Replace(entry, ":5", ":-5", 1)+`]}`, "entry 1 makes no sense")
-	check(`{"version":1,"files":[`+strings.Replace(entry, "00", "0", 1)+`]}`, "entry 1 makes no sense")
-	check(`{"version":1,"files":[`+entry+","+entry+`]}`, `"a" is in it twice`)
-	check("\x00\x00\x00\x00", "invalid character")
-}
-
 // A checkpoint that cannot be written is reported, and written when it can be.
 func TestCheckpointTriesAgain(t *testing.T) {
 	f, dir := withCheckpoint(t, "a")

@@ -23,6 +23,15 @@ func init() {
 //
 // What it makes cannot be read again: after a restart it begins anew, with the
 // same events if seed is set.
+//
+// Example:
+//
+//	type: generate
+//	rate: 1000/s
+//	count: 10000
+//	event:
+//	  id: seq
+//	  user: rand_int(1, 500)
 type Generate struct {
 	// Rate is how many events there are per second: 1000/s, 30/m, or a mapping with
 	// a curve. Without it they come as fast as they are taken. When the pipeline is

@@ -2,11 +2,9 @@ package sources
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -34,6 +32,7 @@ func init() {
 			MaxConnections: 4096,
 			ReadTimeout:    pipe.Duration(15 * time.Second),
 			AnswerTimeout:  pipe.Duration(time.Minute),
+			PerClient:      HTTPServerPerClient{MaxClients: 16384},
 		}
 	})
 }
@@ -62,6 +61,14 @@ const (
 // most memory that bodies can take is max_concurrent times max_body. While a body
 // arrives that is compressed or does not tell its length it takes up to twice
 // that, and one in zstd up to 8 MiB more.
+//
+// Example:
+//
+//	type: http_server
+//	listen: 127.0.0.1:8080
+//	path: /events
+//	codec: ndjson
+//	respond: delivered
 type HTTPServer struct {
 	// Listen is the address and port to listen at, such as 0.0.0.0:8080 for every
 	// interface. The default, 127.0.0.1:8080, can be reached from this machine
@@ -129,8 +136,32 @@ type HTTPServer struct {
 	// 401. None by default: who can reach the port can send events.
 	Token string `yaml:"token" secret:"true"`
 
+	// PerClient bounds what one client may take, so that it leaves something for the
+	// others. What is more is answered with 429 and Retry-After. There are no such
+	// limits by default. A client is an address; of IPv6, a network of 64 bits.
+	PerClient HTTPServerPerClient `yaml:"per_client"`
+
+	// TrustedProxies are the addresses and networks, such as 10.0.0.0/8, of the
+	// proxies and load balancers before the source. Of the requests that they pass on,
+	// the client is who client_header names; of all others, who the connection comes
+	// from, whatever headers they have.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+
+	// ClientHeader is the header in which trusted_proxies say who the client is. The
+	// default, X-Forwarded-For, is read from its end, to the first address that is none
+	// of theirs. Any other, such as X-Real-IP or X-Api-Key, names the client by its
+	// whole value, up to 128 bytes: the proxies must set it, and not pass on what
+	// clients sent. A request without it counts as the proxy's own.
+	ClientHeader string `yaml:"client_header"`
+
+	// Health is the path, such as /health/load, at which load balancers learn whether
+	// requests find a place: GET gets 200 with the load while less than 0.8 of
+	// max_concurrent is taken, else 503, and 503 during a drain. It needs no token.
+	// Empty, the default, means that there is none.
+	Health string `yaml:"health"`
+
 	// TLS makes the source speak HTTPS. Without it, it speaks plain HTTP.
-	TLS *HTTPServerTLS `yaml:"tls"`
+	TLS *ServerTLS `yaml:"tls"`
 
 	log      *slog.Logger
 	maxEvent int
@@ -138,6 +169,9 @@ type HTTPServer struct {
 	listener net.Listener
 	idle     *pipe.Clock
 	gate     gate
+	clients  clients
+	origins  origins
+	refusals refusals
 	inbox    inbox
 	bodies   bodyReaders
 	served   chan struct{} // closed when the server's loop has ended
@@ -145,10 +179,11 @@ type HTTPServer struct {
 	over     chan struct{} // closed by Close: nothing will be settled any more
 	conns    sync.WaitGroup
 	handlers sync.WaitGroup
+	watching sync.WaitGroup // the one that looks at the certificates
 
-	mu       sync.Mutex // guards what follows
-	closed   bool       // Close has begun: no more handlers
-	rejected map[int]int64
+	mu      sync.Mutex // guards what follows
+	closed  bool       // Close has begun: no more handlers
+	serving int        // handlers
 }
 
 // Validate checks what the rules of single fields do not.
@@ -169,10 +204,13 @@ func (s *HTTPServer) Validate() error {
 		bad("methods", "at least one is needed, such as POST")
 	}
 	for i, h := range s.Headers {
-		if h == "" || strings.ContainsAny(h, " \t\r\n:") {
+		if !isHeaderName(h) {
 			bad(fmt.Sprintf("headers[%d]", i), "%q is not the name of a header", h)
 		}
 	}
+	s.PerClient.validate(bad)
+	s.validateHealth(bad)
+	s.validateProxies(bad)
 	var fe *pipe.FieldError
 	if err := s.Codec.ValidateRead(); errors.As(err, &fe) {
 		errs = append(errs, &pipe.FieldError{Field: "codec." + fe.Field, Err: fe.Err, Hint: fe.Hint})
@@ -190,12 +228,15 @@ func (s *HTTPServer) Traits() pipe.Traits {
 
 // Open binds the port and serves it.
 func (s *HTTPServer) Open(ctx context.Context, env pipe.Env) error {
-	var secure *tls.Config
+	var err error
+	var secure *certificates
 	if s.TLS != nil {
-		var err error
-		if secure, err = s.TLS.config(); err != nil {
+		if secure, err = s.TLS.open(); err != nil {
 			return err
 		}
+	}
+	if s.origins, err = newOrigins(s.ClientHeader, s.TrustedProxies); err != nil {
+		return err
 	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", s.Listen)
@@ -216,12 +257,8 @@ func (s *HTTPServer) Read(ctx context.Context, b *pipe.Batch) error {
 			return err
 		}
 		if p := s.inbox.take(); p != nil {
-			s.hand(p, b)
-			for !s.fills(b) {
-				if p = s.inbox.take(); p == nil {
-					break
-				}
-				s.hand(p, b)
+			for p != nil && !s.hand(p, b) {
+				p = s.inbox.take()
 			}
 			return nil
 		}
@@ -245,16 +282,21 @@ func (s *HTTPServer) wait(ctx context.Context) error {
 	return nil
 }
 
-// fills reports whether b is full. Metadata is set for the rest of a batch, so
-// that requests with metadata get one each.
-func (s *HTTPServer) fills(b *pipe.Batch) bool {
-	return b.Len() >= 256 || b.Bytes() >= 64<<10 || len(s.Headers) > 0
-}
+// fills reports whether b is full.
+func fills(b *pipe.Batch) bool { return b.Len() >= 256 || b.Bytes() >= 64<<10 }
 
-// hand moves the events of a request into b.
-func (s *HTTPServer) hand(p *post, b *pipe.Batch) {
-	for i := range p.meta {
-		b.SetMeta(p.meta[i][0], p.meta[i][1])
+// sharesMeta is how many events make it worth to give a request a batch of its own:
+// its metadata is then one list for all of them.
+const sharesMeta = 32
+
+// hand moves the events of a request into b. full means that nothing else may
+// follow.
+func (s *HTTPServer) hand(p *post, b *pipe.Batch) (full bool) {
+	alone := b.Len() == 0 && len(p.events) >= sharesMeta
+	if alone {
+		for _, m := range p.meta {
+			b.SetMeta(m[0], m[1])
+		}
 	}
 	if s.Respond == respondDelivered {
 		b.Begin(p)
@@ -262,21 +304,31 @@ func (s *HTTPServer) hand(p *post, b *pipe.Batch) {
 	}
 	for _, body := range p.events {
 		e := b.Add(body, 0)
-		for _, m := range p.trace { // not b.SetMeta: it would hold for the next request, too
-			e.SetMeta(m[0], m[1])
+		if !alone { // b.SetMeta would hold for the next request, too
+			for _, m := range p.meta {
+				e.SetMeta(m[0], m[1])
+			}
 		}
 	}
 	p.events = nil
 	p.taken <- true
 	if s.Respond == respondAccepted {
-		s.gate.leave()
+		s.leave(p)
 	}
+	return alone || fills(b)
+}
+
+// leave gives back the place of a request whose events the pipeline took.
+func (s *HTTPServer) leave(p *post) {
+	s.gate.leave()
+	s.clients.leave(p.client)
 }
 
 // Settled lets the request's handler answer, and the next request in.
 func (s *HTTPServer) Settled(token any, result pipe.Outcome) {
-	token.(*post).result <- result
-	s.gate.leave()
+	p := token.(*post)
+	p.result <- result
+	s.leave(p)
 }
 
 // Drain refuses new requests, and those whose events the pipeline has not taken.
@@ -313,29 +365,16 @@ func (s *HTTPServer) Close(ctx context.Context) error {
 	}
 	err := s.server.Close()
 	<-s.served
+	s.watching.Wait()
 	s.conns.Wait() // none takes longer than half a second, see http_server_listen.go
 	<-answered
 	return err
 }
 
 // Rejected returns how many requests were not taken, by status code. 499 stands
-// for clients that went away while they waited for their turn.
-func (s *HTTPServer) Rejected() map[string]int64 {
-	s.mu.Lock()
-	counts := maps.Clone(s.rejected)
-	s.mu.Unlock()
-	byCode := make(map[string]int64, len(counts))
-	for code, n := range counts {
-		byCode[strconv.Itoa(code)] = n
-	}
-	return byCode
-}
-
-func (s *HTTPServer) reject(code int) {
-	s.mu.Lock()
-	s.rejected[code]++
-	s.mu.Unlock()
-}
+// for clients that went away while they waited for their turn; 429 includes
+// connections that were closed because their client had too many.
+func (s *HTTPServer) Rejected() map[string]int64 { return s.refusals.byCode() }
 
 // allows reports whether the method may carry events.
 func (s *HTTPServer) allows(method string) bool { return slices.Contains(s.Methods, method) }

@@ -20,9 +20,11 @@ import (
 
 // refusal is an answer other than success.
 type refusal struct {
-	code  int
-	text  string // for the client: says nothing about how the pipeline is built
-	retry bool   // says when to come back
+	code   int
+	text   string        // for the client: says nothing about how the pipeline is built
+	retry  bool          // says when to come back, from how fast requests leave
+	wait   time.Duration // after which to come back, where that is known
+	ending bool          // because the source stops
 }
 
 // bodyWindow is the most memory a zstd body may ask for: what RFC 9659 allows.
@@ -67,8 +69,8 @@ var errTooLarge = errors.New("body is too large")
 // receive reads a body whole, within its limits of size and time.
 func (s *HTTPServer) receive(w http.ResponseWriter, r *http.Request, c codec.Compression) ([]byte, *refusal) {
 	control := http.NewResponseController(w)
-	if !s.bodies.begin(control, time.Now().Add(s.ReadTimeout.D())) {
-		return nil, closing()
+	if no := s.bodies.begin(control, time.Now().Add(s.ReadTimeout.D())); no != nil {
+		return nil, no
 	}
 	defer s.bodies.end(control)
 	hint := int64(0)
@@ -103,6 +105,10 @@ func (s *HTTPServer) explain(err error, c codec.Compression) *refusal {
 	case c != codec.CompressNone && !errors.As(err, &network):
 		return &refusal{code: http.StatusBadRequest, text: fmt.Sprintf("the body is not valid %s", c)}
 	}
+	return endedEarly()
+}
+
+func endedEarly() *refusal {
 	return &refusal{code: http.StatusBadRequest, text: "the body ended early"}
 }
 
@@ -111,7 +117,7 @@ func (s *HTTPServer) tooLarge() *refusal {
 }
 
 func closing() *refusal {
-	return &refusal{code: http.StatusServiceUnavailable, text: "pipeline is stopping", retry: true}
+	return &refusal{code: http.StatusServiceUnavailable, text: "pipeline is stopping", retry: true, ending: true}
 }
 
 // readBounded reads r to its end, or to one byte beyond most. hint is the length

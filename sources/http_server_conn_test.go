@@ -102,3 +102,32 @@ func TestHTTPServerKeepsAlive(t *testing.T) {
 		}
 	})
 }
+
+// TestHTTPServerContinuesAfterAPause: the time that a client had for reading its
+// last answer says nothing about the next request on its connection.
+func TestHTTPServerContinuesAfterAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startHTTPInMemory(t, nil)
+		defer r.run(pipe.Delivered)()
+		c, err := r.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		answers := bufio.NewReader(c)
+		for range 3 {
+			io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n")
+			if line, err := answers.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
+				t.Fatalf("got %q, %v", line, err)
+			}
+			answers.ReadString('\n')
+			io.WriteString(c, `{"n":1}`)
+			resp, err := http.ReadResponse(answers, nil)
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatalf("got %v, %v", resp, err)
+			}
+			io.Copy(io.Discard, resp.Body)
+			time.Sleep(3 * answerIn)
+		}
+	})
+}

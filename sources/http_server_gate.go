@@ -111,6 +111,12 @@ func (g *gate) shut() {
 	}
 }
 
+func (g *gate) isShut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
+}
+
 // load returns how many requests are inside and in line now, and the most that
 // were inside at once.
 func (g *gate) load() (inside, waiting, peak int) {

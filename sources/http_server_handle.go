@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,36 +27,100 @@ func (s *HTTPServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.enlist() {
 		panic(http.ErrAbortHandler)
 	}
-	defer s.handlers.Done()
-	if id := r.Header.Get("X-Request-Id"); id != "" && len(id) <= 128 {
-		w.Header().Set("X-Request-Id", id)
-	}
-	if no := s.check(w, r); no != nil {
-		s.refuse(w, no)
+	defer s.delist()
+	v := &visit{s: s, w: w, r: r, id: requestID(r.Header)}
+	defer v.contain()
+	w.Header().Set("X-Request-Id", v.id)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if s.Health != "" && r.URL.Path == s.Health {
+		v.health()
 		return
 	}
-	compression, no := encoding(r)
-	if no != nil {
-		s.refuse(w, no)
-		return
+	if events, no := v.serve(); no != nil {
+		v.refuse(no)
+	} else {
+		v.confirm(events)
 	}
-	deadline := time.Now().Add(s.MaxWait.D())
-	if no := s.admit(r, s.MaxWait.D()); no != nil {
-		s.refuse(w, no)
-		return
-	}
-	s.inside(w, r, compression, time.Until(deadline))
 }
 
-// enlist counts a handler, unless Close has begun.
+// enlist counts a handler. It reports false once Close has begun, and when there
+// are more than all connections and places can use: HTTP/2 could make a hundred of
+// each connection, and keep them by not reading their answers.
 func (s *HTTPServer) enlist() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
+	closed, crowded := s.closed, s.serving >= s.MaxConnections+s.MaxConcurrent+s.MaxQueue
+	if !closed && !crowded {
+		s.serving++
+		s.handlers.Add(1)
 	}
-	s.handlers.Add(1)
-	return true
+	s.mu.Unlock()
+	if crowded && !closed {
+		s.refusals.overrun()
+	}
+	return !closed && !crowded
+}
+
+func (s *HTTPServer) delist() {
+	s.mu.Lock()
+	s.serving--
+	s.mu.Unlock()
+	s.handlers.Done()
+}
+
+// serve takes the request through until it can be answered: with how many events
+// it brought, or with why not. Nothing is held any more then, so that a client that
+// does not read its answer keeps nothing from others.
+func (v *visit) serve() (events int, no *refusal) {
+	s := v.s
+	if s.gate.isShut() {
+		return 0, closing()
+	}
+	if no := v.enter(); no != nil {
+		return 0, no
+	}
+	defer v.release() // also after a panic
+	if no := s.check(v.w, v.r); no != nil {
+		return 0, no
+	}
+	compression, no := encoding(v.r)
+	if no != nil {
+		return 0, no
+	}
+	deadline := time.Now().Add(s.MaxWait.D())
+	if no := s.admit(v.r, s.MaxWait.D()); no != nil {
+		return 0, no
+	}
+	v.place = true
+	return v.inside(compression, time.Until(deadline))
+}
+
+// enter counts the request at its client.
+func (v *visit) enter() *refusal {
+	if !v.s.clients.bounded() {
+		return nil
+	}
+	c, over := v.s.clients.enter(v.from())
+	if over == nil {
+		v.client = c
+		return nil
+	}
+	no := &refusal{code: http.StatusTooManyRequests, text: "too many requests", wait: over.wait}
+	if over.wait == 0 {
+		no.text, no.retry = "too many requests at once", true
+	}
+	return no
+}
+
+// release gives back what the visit still holds: nothing, once the pipeline has
+// its events.
+func (v *visit) release() {
+	if v.passed {
+		return
+	}
+	if v.place {
+		v.s.gate.leave()
+	}
+	v.s.clients.leave(v.client)
 }
 
 // check refuses what can be refused by its headers.
@@ -100,46 +165,34 @@ func full() *refusal {
 	return &refusal{code: http.StatusServiceUnavailable, text: "pipeline is full", retry: true}
 }
 
-// inside handles a request that holds a place. The place is given back here,
-// unless the pipeline takes the events: then by who settles them.
-func (s *HTTPServer) inside(w http.ResponseWriter, r *http.Request, c codec.Compression, patience time.Duration) {
-	held := true
-	defer func() {
-		if held { // also after a panic
-			s.gate.leave()
-		}
-	}()
-	data, no := s.receive(w, r, c)
+// inside handles a request that holds a place. The place is given back when it is
+// over, unless the pipeline takes the events: then by who settles them.
+func (v *visit) inside(c codec.Compression, patience time.Duration) (events int, no *refusal) {
+	s := v.s
+	data, no := s.receive(v.w, v.r, c)
 	if no != nil {
-		s.refuse(w, no)
-		return
+		return 0, no
 	}
-	p := &post{taken: make(chan bool, 1), result: make(chan pipe.Outcome, 1)}
+	p := &post{client: v.client, taken: make(chan bool, 1), result: make(chan pipe.Outcome, 1)}
 	if p.events, no = s.decode(data); no != nil {
-		s.refuse(w, no)
-		return
+		return 0, no
 	}
 	n := len(p.events)
 	if n == 0 { // an empty array
-		s.confirm(w, 0)
-		return
+		return 0, nil
 	}
+	p.meta = append(p.meta, [2]string{requestIDKey, v.id})
 	for _, name := range s.Headers {
-		if v := r.Header.Get(name); v != "" {
-			p.meta = append(p.meta, [2]string{name, v})
+		if value := v.r.Header.Get(name); value != "" {
+			p.meta = append(p.meta, [2]string{name, value})
 		}
 	}
-	p.trace = traceContext(r.Header)
+	p.meta = append(p.meta, traceContext(v.r.Header)...)
 	if no := s.submit(p, patience); no != nil {
-		s.refuse(w, no)
-		return
+		return 0, no
 	}
-	held = false
-	if no := s.outcome(p); no != nil {
-		s.refuse(w, no)
-		return
-	}
-	s.confirm(w, n)
+	v.passed = true
+	return n, s.outcome(p)
 }
 
 // traceState is the longest tracestate that is taken: what every system must
@@ -229,40 +282,54 @@ func judge(result pipe.Outcome) *refusal {
 }
 
 // confirm answers a request that was taken.
-func (s *HTTPServer) confirm(w http.ResponseWriter, events int) {
+func (v *visit) confirm(events int) {
 	code := http.StatusOK
-	if s.Respond == respondAccepted {
+	if v.s.Respond == respondAccepted {
 		code = http.StatusAccepted
 	}
-	answer(w, code, map[string]any{"events": events})
+	v.answer(code, map[string]any{"events": events})
 }
 
-// refuse answers a request that was not. Before it answers, the server reads up to
-// 256 KiB of what is unread of the body, to keep the connection: not longer than
-// discardIn.
-func (s *HTTPServer) refuse(w http.ResponseWriter, no *refusal) {
-	s.reject(no.code)
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(discardIn))
-	if no.retry {
-		wait := s.gate.retryAfter(s.MaxWait.D())
-		w.Header().Set("Retry-After", strconv.Itoa(retrySeconds(wait)))
+// refuse answers a request that was not. What is unread of its body is not kept:
+// over HTTP/1 the server reads up to 256 KiB of it before it answers, to keep the
+// connection, and not longer than discardIn.
+func (v *visit) refuse(no *refusal) {
+	v.s.refusals.note(v, no)
+	http.NewResponseController(v.w).SetReadDeadline(time.Now().Add(discardIn))
+	if v.r.ProtoMajor > 1 {
+		v.r.Body.Close()
 	}
-	answer(w, no.code, map[string]any{"error": no.text})
+	switch {
+	case no.wait > 0:
+		v.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(no.wait.Seconds()))))
+	case no.retry:
+		fallback := v.s.MaxWait.D()
+		if no.code == http.StatusTooManyRequests {
+			fallback = soonestRetry
+		}
+		v.w.Header().Set("Retry-After", strconv.Itoa(retrySeconds(v.s.gate.retryAfter(fallback))))
+	}
+	v.answer(no.code, map[string]any{"error": no.text})
 }
 
 // answer writes the whole answer, so that nothing of it is left when the server
-// is closed.
-func answer(w http.ResponseWriter, code int, content map[string]any) {
+// is closed. During a drain it is the connection's last.
+func (v *visit) answer(code int, content map[string]any) {
 	body, err := json.Marshal(content)
 	if err != nil {
 		panic("BUG: answer: " + err.Error())
 	}
 	body = append(body, '\n')
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	control := http.NewResponseController(w)
+	h := v.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if v.s.gate.isShut() {
+		h.Set("Connection", "close")
+	}
+	control := http.NewResponseController(v.w)
 	control.SetWriteDeadline(time.Now().Add(answerIn))
-	w.WriteHeader(code)
-	w.Write(body) // an error means that the client is gone: there is nobody to tell
+	v.w.WriteHeader(code)
+	v.w.Write(body) // an error means that the client is gone: there is nobody to tell
 	control.Flush()
+	control.SetWriteDeadline(time.Time{}) // it would hit the next request's "100 Continue"
 }

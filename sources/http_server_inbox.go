@@ -13,8 +13,8 @@ import (
 // post is a request that holds a place and has been decoded.
 type post struct {
 	events []record.Body
-	meta   [][2]string       // of the headers option, for all events
-	trace  [][2]string       // the trace context, for all events
+	meta   [][2]string       // for all events
+	client *client           // where it is counted; nil when nobody counts
 	taken  chan bool         // one slot: whether the pipeline took the events
 	result chan pipe.Outcome // one slot: how they ended
 }
@@ -87,16 +87,19 @@ type bodyReaders struct {
 	closed bool
 }
 
-// begin gives a body until deadline to arrive. It reports false when no more
-// bodies are wanted; otherwise end must follow.
-func (r *bodyReaders) begin(c *http.ResponseController, deadline time.Time) bool {
+// begin gives a body until deadline to arrive; nil means that it may, and that end
+// must follow.
+func (r *bodyReaders) begin(c *http.ResponseController, deadline time.Time) *refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return false
+		return closing()
+	}
+	if c.SetReadDeadline(deadline) != nil { // the connection is gone
+		return endedEarly()
 	}
 	r.open[c] = true
-	return c.SetReadDeadline(deadline) == nil
+	return nil
 }
 
 // end says that a body is here, or given up.

@@ -5,8 +5,10 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -28,11 +30,14 @@ type httpRig struct {
 	client *http.Client
 	dial   func(ctx context.Context) (net.Conn, error)
 
+	dialFrom func(ctx context.Context, addr string) (net.Conn, error) // in memory only
+
 	mu     sync.Mutex // guards what follows
 	ledger *pipe.Ledger
 	seq    uint64
 	got    []string // texts of the events that Read brought
-	meta   []string // and their metadata
+	meta   []string // and their metadata, but for the request's identity,
+	ids    []string // which is here
 }
 
 func newHTTPServer(t *testing.T, set func(*HTTPServer)) *HTTPServer {
@@ -55,10 +60,17 @@ func newHTTPServer(t *testing.T, set func(*HTTPServer)) *HTTPServer {
 // startHTTP opens a source at a real port.
 func startHTTP(t *testing.T, set func(*HTTPServer)) *httpRig {
 	t.Helper()
+	return startHTTPLogged(t, slog.New(slog.DiscardHandler), set)
+}
+
+func startHTTPLogged(t *testing.T, log *slog.Logger, set func(*HTTPServer)) *httpRig {
+	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	s := newHTTPServer(t, set)
-	if err := s.Open(t.Context(), pipetest.Env()); err != nil {
+	env := pipetest.Env()
+	env.Log = log
+	if err := s.Open(t.Context(), env); err != nil {
 		t.Fatal(err)
 	}
 	var d net.Dialer
@@ -90,8 +102,14 @@ func (l *memoryListener) Close() error {
 
 func (l *memoryListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-func (l *memoryListener) dial(ctx context.Context) (net.Conn, error) {
+func (l *memoryListener) dial(ctx context.Context) (net.Conn, error) { return l.dialFrom(ctx, "") }
+
+// dialFrom connects as a peer with this address; an empty one is that of a pipe.
+func (l *memoryListener) dialFrom(ctx context.Context, addr string) (net.Conn, error) {
 	here, there := net.Pipe()
+	if addr != "" {
+		there = addressed{there, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))}
+	}
 	select {
 	case l.conns <- there:
 		return here, nil
@@ -102,13 +120,69 @@ func (l *memoryListener) dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
+// addressed is a connection from an address.
+type addressed struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (c addressed) RemoteAddr() net.Addr { return c.remote }
+
+// eager is a connection that buffers what is written, as a network does: both ends
+// of TLS may write at the same time.
+type eager struct {
+	net.Conn
+	out  chan []byte
+	once sync.Once
+}
+
+func newEager(c net.Conn) *eager {
+	e := &eager{Conn: c, out: make(chan []byte, 1000)}
+	go func() {
+		for b := range e.out {
+			c.Write(b)
+		}
+	}()
+	return e
+}
+
+func (e *eager) Write(b []byte) (int, error) {
+	e.out <- slices.Clone(b)
+	return len(b), nil
+}
+
+func (e *eager) Close() error {
+	err := e.Conn.Close()
+	e.once.Do(func() { close(e.out) })
+	return err
+}
+
 // startHTTPInMemory opens a source inside a synctest bubble.
 func startHTTPInMemory(t *testing.T, set func(*HTTPServer)) *httpRig {
 	t.Helper()
+	return startHTTPInMemoryLogged(t, slog.New(slog.DiscardHandler), set)
+}
+
+func startHTTPInMemoryLogged(t *testing.T, log *slog.Logger, set func(*HTTPServer)) *httpRig {
+	t.Helper()
 	l := &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	s := newHTTPServer(t, set)
-	s.serve(l, nil, pipetest.Env())
-	return newHTTPRig(t, s, l.dial)
+	var secure *certificates
+	var err error
+	if s.TLS != nil {
+		if secure, err = s.TLS.open(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.origins, err = newOrigins(s.ClientHeader, s.TrustedProxies); err != nil {
+		t.Fatal(err)
+	}
+	env := pipetest.Env()
+	env.Log = log
+	s.serve(l, secure, env)
+	r := newHTTPRig(t, s, l.dial)
+	r.dialFrom = l.dialFrom
+	return r
 }
 
 func newHTTPRig(t *testing.T, s *HTTPServer, dial func(context.Context) (net.Conn, error)) *httpRig {
@@ -127,6 +201,12 @@ func newHTTPRig(t *testing.T, s *HTTPServer, dial func(context.Context) (net.Con
 		transport.CloseIdleConnections()
 		if in, waiting, _ := s.gate.load(); in != 0 || waiting != 0 {
 			t.Errorf("at the end %d requests are inside and %d wait, want none", in, waiting)
+		}
+		if known, open, conns := s.clients.load(); open != 0 || conns != 0 || s.PerClient.Rate == 0 && known != 0 {
+			t.Errorf("at the end %d clients are known with %d requests and %d connections, want none", known, open, conns)
+		}
+		if n := handlers(s); n != 0 {
+			t.Errorf("at the end %d handlers are counted, want none", n)
 		}
 		if tally := r.ledger.Tally(); tally.OpenEvents != 0 {
 			t.Errorf("the test left events open: %+v", tally)
@@ -157,7 +237,14 @@ func (r *httpRig) read(ctx context.Context) ([]*pipe.Event, error) {
 	for _, e := range events {
 		r.got = append(r.got, string(e.Body.AppendText(nil)))
 		var meta []string
-		e.RangeMeta(func(k, v string) bool { meta = append(meta, k+"="+v); return true })
+		e.RangeMeta(func(k, v string) bool {
+			if k == requestIDKey {
+				r.ids = append(r.ids, v)
+			} else {
+				meta = append(meta, k+"="+v)
+			}
+			return true
+		})
 		slices.Sort(meta)
 		r.meta = append(r.meta, strings.Join(meta, " "))
 	}
@@ -215,6 +302,15 @@ func (r *httpRig) postLater(body string, headers ...string) <-chan httpAnswer {
 	return c
 }
 
+// as returns a rig whose requests come from another address, over connections of
+// their own.
+func (r *httpRig) as(addr string) *httpRig {
+	transport := &http.Transport{MaxIdleConnsPerHost: 2000, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return r.dialFrom(ctx, addr) }}
+	r.t.Cleanup(transport.CloseIdleConnections)
+	return &httpRig{t: r.t, src: r.src, url: r.url, client: &http.Client{Transport: transport}}
+}
+
 func (r *httpRig) want(got httpAnswer, code int, text string) {
 	r.t.Helper()
 	if got.err != nil || got.code != code || !strings.Contains(got.text, text) {
@@ -241,4 +337,11 @@ func (q *inbox) waiting() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.queue)
+}
+
+// handlers returns how many requests are being answered.
+func handlers(s *HTTPServer) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serving
 }

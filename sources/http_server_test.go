@@ -270,17 +270,6 @@ func TestHTTPServerTraceContext(t *testing.T) {
 	}
 }
 
-func TestHTTPServerRequestID(t *testing.T) {
-	r := startHTTP(t, nil)
-	defer r.run(pipe.Delivered)()
-	if got := r.post(`{}`, "X-Request-Id", "abc-1").header.Get("X-Request-Id"); got != "abc-1" {
-		t.Errorf("got %q, want it back", got)
-	}
-	if got := r.post(`{`, "X-Request-Id", strings.Repeat("x", 129)).header.Get("X-Request-Id"); got != "" {
-		t.Errorf("got %d bytes back, want none", len(got))
-	}
-}
-
 func TestHTTPServerOtherCodecs(t *testing.T) {
 	f := func(c codec.Codec, body string, want ...string) {
 		t.Helper()
@@ -316,7 +305,7 @@ func TestHTTPServerOpenErrors(t *testing.T) {
 	at := taken.Addr().String()
 	f(func(s *HTTPServer) { s.Listen = at }, "listen "+at+": address already in use: another process has the port; change listen or stop it")
 	f(func(s *HTTPServer) { s.Listen = "192.0.2.1:0" }, "listen 192.0.2.1:0: this machine does not have the address; use 0.0.0.0 in listen for all it has")
-	f(func(s *HTTPServer) { s.TLS = &HTTPServerTLS{Cert: "/no/c", Key: "/no/k"} }, "tls: certificate /no/c with key /no/k: open /no/c: no such file or directory")
+	f(func(s *HTTPServer) { s.TLS = &ServerTLS{Cert: "/no/c", Key: "/no/k"} }, "tls: cert: open /no/c: no such file or directory")
 }
 
 func TestHTTPServerValidate(t *testing.T) {
@@ -336,5 +325,17 @@ func TestHTTPServerValidate(t *testing.T) {
 	f(func(s *HTTPServer) { s.Path = "in" }, "path", "begin with /")
 	f(func(s *HTTPServer) { s.Methods = nil }, "methods", "POST")
 	f(func(s *HTTPServer) { s.Headers = []string{"ok", "not ok"} }, "headers[1]", "header")
+	f(func(s *HTTPServer) { s.Health = "load" }, "health", "begin with /")
+	f(func(s *HTTPServer) { s.Health = s.Path }, "health", "another one")
+	f(func(s *HTTPServer) { s.PerClient.Rate = 1. / 3601 }, "per_client.rate", "at least 1/h")
+	f(func(s *HTTPServer) { s.PerClient.Burst = 5 }, "per_client.burst", "needs rate")
+	f(func(s *HTTPServer) { s.TrustedProxies = []string{"10.0.0.1", "proxy"} }, "trusted_proxies[1]", "address or a network")
+	f(func(s *HTTPServer) { s.TrustedProxies = []string{"fe80::1%eth0"} }, "trusted_proxies[0]", "address or a network")
+	f(func(s *HTTPServer) { s.TrustedProxies = []string{"0.0.0.0/0"} }, "trusted_proxies[0]", "everybody")
+	f(func(s *HTTPServer) { s.TrustedProxies = []string{"::/0"} }, "trusted_proxies[0]", "everybody")
+	f(func(s *HTTPServer) { s.TrustedProxies = []string{"10.1.2.3/8"} }, "trusted_proxies[0]", "10.0.0.0/8")
+	f(func(s *HTTPServer) { s.ClientHeader = "X-Real-IP" }, "client_header", "trusted_proxies")
+	f(func(s *HTTPServer) { s.TrustedProxies, s.ClientHeader = []string{"::1"}, "for warded" }, "client_header", "not the name")
+	f(func(s *HTTPServer) { s.TrustedProxies, s.ClientHeader = []string{"::1"}, "forwarded" }, "client_header", "X-Forwarded-For")
 	f(func(s *HTTPServer) { s.Codec = codec.CSV(); s.Codec.Header = false }, "codec.columns", "columns")
 }

@@ -21,6 +21,11 @@ func init() {
 // It can lose events: what was read and not yet delivered when the process ends
 // cannot be read again. While the pipeline is full it stops reading, so that a
 // pipe fills up and the program before it waits.
+//
+// Example:
+//
+//	type: stdin
+//	codec: ndjson
 type Stdin struct {
 	// Codec is the format of the input. The default is lines.
 	Codec codec.Codec `yaml:"codec"`

@@ -28,6 +28,13 @@ func init() {
 //
 // Metadata is that of the first event. A source whose max_in_flight is smaller
 // than events is waited for until interval.
+//
+// Example:
+//
+//	type: batch
+//	events: 500
+//	interval: 2s
+//	into: orders
 type Batch struct {
 	// Events is how many events make a batch, 1 to 1,000,000; 100 by default.
 	Events int `yaml:"events" min:"1" max:"1000000"`

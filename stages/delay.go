@@ -16,6 +16,11 @@ func init() { pipe.RegisterStage("delay", func() pipe.Stage { return &Delay{} })
 //
 //	stages:
 //	  slow: {type: delay, for: 5ms}
+//
+// Example:
+//
+//	type: delay
+//	for: 2ms
 type Delay struct {
 	// For is the time that one event takes, 50us or more being exact on average:
 	// what a timer oversleeps is taken off the next events. Time without events
@@ -39,6 +44,9 @@ func (d *Delay) Validate() error {
 // MaxBatch returns how many events take about a millisecond, so that neither
 // timers nor hand-overs weigh on the short times.
 func (d *Delay) MaxBatch() int { return max(1, min(256, int(time.Millisecond/max(1, d.For.D())))) }
+
+// Lasts returns how long a call takes: one event, when it takes long at all.
+func (d *Delay) Lasts() time.Duration { return max(time.Millisecond, d.For.D()) }
 
 // Process takes its time and hands the events on.
 func (d *Delay) Process(ctx context.Context, in []*pipe.Event, out *pipe.Out) error {

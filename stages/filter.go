@@ -17,6 +17,11 @@ func init() { pipe.RegisterStage("filter", func() pipe.Stage { return &Filter{} 
 //	  slow_or_failed:
 //	    type: filter
 //	    where: 'status >= 500 || seconds > 2.5'
+//
+// Example:
+//
+//	type: filter
+//	where: status >= 500 && path startsWith "/api/"
 type Filter struct {
 	// Where is the condition that an event must meet to go on. A missing field is
 	// nil, and an ordering comparison with nil is false, so an event with a gap

@@ -26,6 +26,13 @@ func init() { pipe.RegisterStage("map", func() pipe.Stage { return &Map{} }) }
 //	    delete: [ident]
 //
 // A field is named by its path: status, http.status, tags[0].
+//
+// Example:
+//
+//	type: map
+//	set: {service: '"web"', mb: bytes / 1048576.0}
+//	rename: {agent: user_agent}
+//	delete: [ident]
 type Map struct {
 	// Set gives fields the results of expressions. Each expression sees what the
 	// ones before it have set. Missing objects on the way are made; nil becomes

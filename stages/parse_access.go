@@ -66,13 +66,11 @@ func accessParser(format string) parser {
 }
 
 func accessValue(part int, b []byte) record.Value {
-	if isNumber(part) {
+	if part == partStatus || part == partBytes {
 		return record.Number(b)
 	}
 	return record.Text(b)
 }
-
-func isNumber(part int) bool { return part == partStatus || part == partBytes }
 
 // appendTo appends the parts as the members of an object, each with a comma. It
 // is what add does one by one, but faster.
@@ -83,9 +81,12 @@ func (p *accessLine) appendTo(dst []byte, names []name) []byte {
 			continue
 		}
 		dst = append(dst, names[i].written...)
-		if isNumber(i) {
+		switch i {
+		case partStatus, partBytes:
 			dst = append(append(dst, b...), ',')
-		} else {
+		case partTime, partMethod: // nothing in them needs an escape
+			dst = append(append(append(dst, '"'), b...), '"', ',')
+		default:
 			dst = append(record.AppendQuoted(dst, b), ',')
 		}
 	}
@@ -139,6 +140,10 @@ func (c *cursor) word(part string) []byte {
 	if c.want != "" {
 		return nil
 	}
+	if c.at+1 < len(c.line) && c.line[c.at] == '-' && c.line[c.at+1] == ' ' { // the most common one
+		c.at += 2
+		return nil
+	}
 	n := bytes.IndexByte(c.line[c.at:], ' ')
 	switch {
 	case n < 0 && c.at < len(c.line):
@@ -156,6 +161,10 @@ func (c *cursor) word(part string) []byte {
 // user takes the user's name, which may have spaces, up to the time's bracket.
 func (c *cursor) user() []byte {
 	if c.want != "" {
+		return nil
+	}
+	if rest := c.line[c.at:]; len(rest) > 2 && rest[0] == '-' && rest[1] == ' ' && rest[2] == '[' {
+		c.at += 2
 		return nil
 	}
 	n := bytes.Index(c.line[c.at:], []byte(" ["))
@@ -227,7 +236,7 @@ func (c *cursor) quoted(part string) []byte {
 			c.fail(len(c.line), "the closing quote of "+part, " is missing")
 			return nil
 		}
-		if i += n; !escaped(c.line[start:i]) {
+		if i += n; c.line[i-1] != '\\' || !escaped(c.line[start:i]) {
 			c.at = i + 1
 			return c.unescape(c.line[start:i])
 		}
@@ -239,6 +248,11 @@ func (c *cursor) quoted(part string) []byte {
 func (c *cursor) cutRequest(p *accessLine) {
 	req := c.quoted("request")
 	c.space("request")
+	p.splitRequest(req)
+}
+
+// splitRequest takes a request line apart.
+func (p *accessLine) splitRequest(req []byte) {
 	p[partMethod], p[partPath], p[partProtocol], p[partRequest] = nil, nil, nil, nil
 	n := bytes.IndexByte(req, ' ')
 	if n <= 0 || !isMethod(req[:n]) {

@@ -31,13 +31,13 @@ func (p *Parse) validateCSV() error {
 	return errors.Join(errs...)
 }
 
-func (p *Parse) csvParser() parser {
+func (p *Parse) csvParser() (parser, error) {
 	types := make([]fieldType, len(p.Columns))
 	for i, name := range p.Columns {
 		types[i] = p.Types.of(name)
 	}
 	columns, delimiter := newNames(p.Columns), p.Delimiter[0]
-	return func(line []byte, out *fields, a *record.Arena) error {
+	parse := func(line []byte, out *fields, a *record.Arena) error {
 		c := out.cursor(bytes.TrimSuffix(line, []byte("\r")))
 		n := 0
 		for more := true; more; n++ {
@@ -59,6 +59,7 @@ func (p *Parse) csvParser() parser {
 		}
 		return nil
 	}
+	return parse, nil
 }
 
 // cell takes the next cell of a line of CSV (RFC 4180) and reports whether more

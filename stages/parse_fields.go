@@ -2,6 +2,7 @@ package stages
 
 import (
 	"fmt"
+	"time"
 	"unsafe"
 
 	"github.com/pipectl/pipectl/engine/record"
@@ -18,6 +19,8 @@ type fields struct {
 	chunk  []byte         // fresh memory for objects
 	room   []byte         // for text that the line does not have as it is needed
 	source []byte         // for a line that is a JSON string with escapes
+	value  record.Value   // what a format found that gives no fields
+	read   time.Time      // when the event was read
 }
 
 type field struct {
@@ -46,7 +49,7 @@ const fewFields = 32
 
 // reset prepares for a line; lines is how many are still to come, with this one.
 func (f *fields) reset(line []byte, lines int, direct bool) {
-	f.list, f.index, f.object, f.direct = f.list[:0], nil, record.Body{}, direct
+	f.list, f.index, f.object, f.value, f.direct = f.list[:0], nil, record.Body{}, record.Value{}, direct
 	f.room = f.room[:0]
 	if direct {
 		f.begin(len(line)+256, lines)
@@ -122,6 +125,21 @@ func (f *fields) body(old *record.Body, size, lines int, a *record.Arena) (recor
 		}
 	}
 	return record.FromJSON(f.end(), a)
+}
+
+// written returns what was found as an object.
+func (f *fields) written(lines int) []byte {
+	switch {
+	case !f.object.IsZero():
+		return f.object.AppendJSON(nil)
+	case f.direct:
+		return f.end()
+	}
+	f.begin(64*len(f.list)+64, lines)
+	for i := range f.list {
+		f.write(f.list[i].name, f.list[i].value)
+	}
+	return f.end()
 }
 
 // spread makes a list of what json found.

@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -75,9 +76,17 @@ func FuzzParsers(f *testing.F) {
 	f.Add([]byte(`a=1 b="x \"y\"" c`))
 	f.Add([]byte(`1,"x ""y""",`))
 	f.Add([]byte(`{"a":[1,{"b":null}]}`))
+	f.Add([]byte(`https://u:p@[::1]:80/a%20b?c=%41&c=+#d`))
+	f.Add([]byte(`a: 'x; \'y'; b: "z"; c`))
+	f.Add([]byte(`31/Apr/2015:10:05:03 +0000`))
+	f.Add([]byte(`10.0.0.1 x 1 y`))
 	parsers := []*Parse{
 		newParse("apache_combined"), newParse("apache_common"), newParse("json"), newParse("logfmt", types(FieldTypes{"*": "auto"})),
 		newParse("csv", columns("a", "b"), types(FieldTypes{"*": "auto"})), newParse("regex", pattern(f, `(?P<a>\w+)=(?P<b>.*)`)),
+		newParse("key_value", types(FieldTypes{"*": "auto"})), newParse("key_value", separators("; ", ": ")), newParse("nginx"),
+		newParse("nginx", logFormat(`log_format x escape=json '"$a" $request_time $status|$b';`)), newParse("url"),
+		newParse("grok", grok(`^%{IPORHOST:a.host} %{WORD:a.b} %{NUMBER:n:float}`, `%{QUOTEDSTRING:q}`, `%{TIMESTAMP_ISO8601:t}`)),
+		newParse("timestamp", func(p *Parse) { p.Layouts = []string{"iso8601", "common_log", "unix", "%b %d"} }),
 	}
 	for _, p := range parsers {
 		if err := p.Open(f.Context(), openEnv); err != nil {
@@ -153,6 +162,97 @@ func FuzzLogfmtRoundTrip(f *testing.F) {
 		}
 		if cur.logfmtPair(&kv) || cur.want != "" {
 			t.Fatalf("%q: goes on with %q", cur.line, kv.key)
+		}
+	})
+}
+
+// No log_format makes the compiler or its parser panic; what is accepted reads a
+// line that was written with it.
+func FuzzNginxFormat(f *testing.F) {
+	f.Add(nginxCombined, "a b")
+	f.Add(`log_format x escape=json '$a "$b"' ' $c|';`, `x\"y`)
+	f.Add(`${a}$`, ``)
+	f.Fuzz(func(t *testing.T, text, value string) {
+		p := newParse("nginx", logFormat(text))
+		if p.Validate() != nil {
+			return
+		}
+		if err := p.Open(t.Context(), openEnv); err != nil {
+			t.Fatalf("%q is valid but: %v", text, err)
+		}
+		c, err := compileNginx(text, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := slices.Clone(c.before)
+		for _, v := range c.vars {
+			if len(v.after) > 0 && strings.Contains(value+string(v.after), string(v.after)) && strings.Index(value+string(v.after), string(v.after)) < len(value) {
+				return // the value ends early
+			}
+			line = append(append(line, value...), v.after...)
+		}
+		var found fields
+		body, err := p.body(record.FromText(line), &found, 1, &record.Arena{})
+		if err == nil && !json.Valid(body.AppendJSON(nil)) {
+			t.Errorf("%q with %q gives %s", line, text, body.AppendJSON(nil))
+		}
+		if want := "should follow"; err != nil && strings.Contains(err.Error(), want) && !c.json {
+			t.Errorf("%q does not fit %q: %v", line, text, err)
+		}
+	})
+}
+
+// No grok pattern makes the compiler panic or become large; what is accepted
+// makes JSON of any line.
+func FuzzGrokPattern(f *testing.F) {
+	f.Add(`^%{WORD:a.b} %{INT:n:int}`, "x 1")
+	f.Add(`(?P<x>a)|%{DATA:x:auto}$`, "1")
+	f.Add(`%{SYSLOGBASE} (%{GREEDYDATA:m})?`, "Feb 29 01:02:03 h p[1]: x")
+	library := grokLibrary(map[string]string{"LOOP": `%{LOOP}`})
+	f.Fuzz(func(t *testing.T, text, line string) {
+		g, err := compileGrok(text, library, nil)
+		if err != nil {
+			return
+		}
+		at := g.re.FindStringSubmatchIndex(line)
+		if at == nil {
+			return
+		}
+		var found fields
+		found.reset([]byte(line), 1, false)
+		if g.put([]byte(line), at, &found, &record.Arena{}) == nil && !json.Valid(found.written(1)) {
+			t.Errorf("%q of %q gives %s", text, line, found.written(1))
+		}
+	})
+}
+
+// What key_value quotes reads back as it was, with any separators.
+func FuzzKeyValueRoundTrip(f *testing.F) {
+	f.Add("key", `say "hi" \`, "x", "; ", ": ")
+	f.Add("k", "", "y", " ", "=")
+	f.Fuzz(func(t *testing.T, key, quoted, plain, pair, value string) {
+		p := newParse("key_value", separators(pair, value))
+		odd := func(s string) bool {
+			return strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c == '"' || c == '\'' || c == '\\' })
+		}
+		if p.Validate() != nil || key == "" || odd(key) || odd(plain) || plain == "" || !utf8.ValidString(quoted) || !utf8.ValidString(key) || !utf8.ValidString(plain) ||
+			!utf8.ValidString(pair) || !utf8.ValidString(value) || strings.ContainsAny(key+plain, pair+value) || strings.ContainsFunc(value+pair, func(c rune) bool { return c < ' ' }) {
+			return
+		}
+		line := key + value + plain + pair + key + "2" + value + `"` + logged(quoted) + `"`
+		if strings.ContainsAny("2", pair+value) || strings.TrimSpace(pair) != pair && strings.TrimSpace(pair) != "" && strings.HasPrefix(pair, " ") {
+			return
+		}
+		if err := p.Open(t.Context(), openEnv); err != nil {
+			t.Fatal(err)
+		}
+		var found fields
+		body, err := p.body(record.FromText([]byte(line)), &found, 1, &record.Arena{})
+		if err != nil {
+			t.Fatalf("%q with %q and %q: %v", line, pair, value, err)
+		}
+		if got, also := body.Field(key).String(), body.Field(key+"2").String(); got != plain || also != quoted {
+			t.Errorf("%q with %q and %q: got %q and %q", line, pair, value, got, also)
 		}
 	})
 }

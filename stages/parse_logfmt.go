@@ -75,28 +75,36 @@ func (c *cursor) logfmtQuoted(key []byte) []byte {
 	}
 }
 
-func (p *Parse) logfmtParser() parser {
+// setPair adds a pair, or gives its key a new value.
+func (f *fields) setPair(format string, p *logfmtPair, types FieldTypes, a *record.Arena) error {
+	key := view(p.key)
+	if p.bare {
+		f.set(name{plain: key}, record.Bool(true))
+		return nil
+	}
+	t := types.of(key)
+	if _, own := types[key]; p.quoted && !own {
+		t = asString
+	}
+	v, want := t.convert(p.value, a)
+	if want != "" {
+		return fmt.Errorf("%s: byte %d: field %s should be %s, got %q", format, p.at, clip(p.key), want, clip(p.value))
+	}
+	if v.Exists() {
+		f.set(name{plain: key}, v)
+	}
+	return nil
+}
+
+func (p *Parse) logfmtParser() (parser, error) {
 	types := p.Types
 	return func(line []byte, out *fields, a *record.Arena) error {
 		c := out.cursor(line)
 		var kv logfmtPair
 		n := 0
 		for ; c.logfmtPair(&kv); n++ {
-			key := view(kv.key)
-			if kv.bare {
-				out.set(name{plain: key}, record.Bool(true))
-				continue
-			}
-			t := types.of(key)
-			if _, own := types[key]; kv.quoted && !own {
-				t = asString
-			}
-			v, want := t.convert(kv.value, a)
-			if want != "" {
-				return fmt.Errorf("logfmt: byte %d: field %s should be %s, got %q", kv.at, clip(kv.key), want, clip(kv.value))
-			}
-			if v.Exists() {
-				out.set(name{plain: key}, v)
+			if err := out.setPair("logfmt", &kv, types, a); err != nil {
+				return err
 			}
 		}
 		out.room = c.room
@@ -107,5 +115,5 @@ func (p *Parse) logfmtParser() parser {
 			return fmt.Errorf("logfmt: byte %d: the line has no key=value", len(line))
 		}
 		return nil
-	}
+	}, nil
 }

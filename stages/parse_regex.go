@@ -32,8 +32,8 @@ func (r Regexp) MarshalText() ([]byte, error) {
 // IsZero reports whether there is no expression.
 func (r Regexp) IsZero() bool { return r.re == nil }
 
-func (r Regexp) validate() error {
-	switch {
+func (p *Parse) validateRegex() error {
+	switch r := p.Pattern; {
 	case r.re == nil:
 		return fieldError("pattern", "such as '^(?P<level>\\w+): (?P<text>.*)'", "is required for the format regex")
 	case strings.Join(r.re.SubexpNames(), "") == "":
@@ -42,14 +42,14 @@ func (r Regexp) validate() error {
 	return nil
 }
 
-func (p *Parse) regexParser() parser {
+func (p *Parse) regexParser() (parser, error) {
 	re := p.Pattern.re
 	names := newNames(re.SubexpNames())
 	types := make([]fieldType, len(names))
 	for i, n := range names {
 		types[i] = p.Types.of(n.plain)
 	}
-	return func(line []byte, out *fields, a *record.Arena) error {
+	parse := func(line []byte, out *fields, a *record.Arena) error {
 		at := re.FindSubmatchIndex(line)
 		if at == nil {
 			return errors.New("regex: the pattern does not match")
@@ -65,4 +65,5 @@ func (p *Parse) regexParser() parser {
 		}
 		return nil
 	}
+	return parse, nil
 }

@@ -26,6 +26,13 @@ func init() { pipe.RegisterStage("route", func() pipe.Stage { return &Route{Mode
 //	  - {from: by_status.errors, to: alerts}
 //	  - {from: by_status.big, to: archive}
 //	  - {from: by_status.else, to: out}
+//
+// Example:
+//
+//	type: route
+//	cases:
+//	  errors: status >= 500
+//	  slow: seconds > 1
 type Route struct {
 	// Cases names the ports, lower_snake_case, and for each the condition of the
 	// events that leave through it. They are tried in the order of the file. An

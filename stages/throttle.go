@@ -18,6 +18,12 @@ func init() { pipe.RegisterStage("throttle", func() pipe.Stage { return &Throttl
 //
 //	stages:
 //	  slowly: {type: throttle, rate: 500/s, burst: 20}
+//
+// Example:
+//
+//	type: throttle
+//	rate: 500/s
+//	burst: 50
 type Throttle struct {
 	// Rate is how many events go on per unit of time, on average: 500/s, 30/m or
 	// 10/h. Several workers share it.

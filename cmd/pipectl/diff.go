@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -108,9 +107,9 @@ func (o *diffOptions) load(std streams, file string) (*config.Pipeline, error) {
 	if file != "-" {
 		return loadPipeline(std, file, o.set)
 	}
-	data, err := io.ReadAll(io.LimitReader(std.In, config.MaxFileBytes+1))
+	data, err := readPipelineFile(std.In, file)
 	if err != nil {
-		return nil, fmt.Errorf("standard input: %w", err)
+		return nil, err
 	}
 	p, found := config.Parse(data, config.Options{File: "stdin", Set: o.set})
 	if err := found.WriteText(std.Err); err != nil {
@@ -122,9 +121,4 @@ func (o *diffOptions) load(std streams, file string) (*config.Pipeline, error) {
 	return p, nil
 }
 
-func encodeDiff(r *diff.Report, w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(r)
-}
+func encodeDiff(r *diff.Report, w io.Writer) error { return encodeJSON(w, r) }

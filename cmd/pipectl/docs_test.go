@@ -91,26 +91,42 @@ func TestReadmePipelineRuns(t *testing.T) {
 }
 
 var (
-	componentRow = regexp.MustCompile("(?m)^\\| \\[`([a-z_]+)`\\]\\(\\.\\./(source|stage|sink)s/.*\\|([^|]*)\\|$")
+	componentRow = regexp.MustCompile("(?m)^\\| \\[`([a-z_]+)`\\]\\(\\.\\./(source|stage|sink)s/[a-z_]+\\.go\\) \\|(.*)\\|$")
 	inTicks      = regexp.MustCompile("`([a-z_]+)`")
 )
 
-// TestComponentsPage demands a row for every component, with no option that it
-// does not have.
+// TestComponentsPage demands a row for every component with its four facts: what it
+// is, what it promises, what it does under pressure, and what it was tested against.
+// What stands in ticks must be one of its options, a common one, or another component.
+// The rows of a kind are in the order of their names.
 func TestComponentsPage(t *testing.T) {
 	page := string(readFile(t, filepath.Join(repository, "docs", "components.md")))
 	rows := map[string]bool{}
+	last := ""
 	for _, m := range componentRow.FindAllStringSubmatch(page, -1) {
-		kind, typ, options := pipe.Kind(m[2]), m[1], m[3]
-		rows[m[2]+" "+typ] = true
-		fields, ok := config.Describe(kind, typ)
-		if !ok {
-			t.Errorf("the page has a %s %s, which is not registered", kind, typ)
+		kind, name := pipe.Kind(m[2]), m[2]+" "+m[1]
+		if rows[name] || strings.HasPrefix(last, m[2]) && last > name {
+			t.Errorf("%s stands behind %s", name, last)
 		}
-		for _, option := range inTicks.FindAllStringSubmatch(options, -1) {
-			has := func(f config.Field) bool { return f.Name == option[1] }
-			if !slices.ContainsFunc(fields, has) {
-				t.Errorf("%s %s has no option %s", kind, typ, option[1])
+		rows[name], last = true, name
+		facts := strings.Split(m[3], "|")
+		for _, fact := range facts {
+			if len(facts) != 3 || strings.TrimSpace(fact) == "" {
+				t.Errorf("%s has not its guarantee, what it does under pressure, and what it was tested against: %s", name, m[3])
+				break
+			}
+		}
+		known := append(pipe.Types(kind), "sample_rate", "kernel_drop", "else", "first", "all")
+		if _, ok := config.Describe(kind, m[1]); !ok {
+			t.Errorf("the page has a %s, which is not registered", name)
+		}
+		fields, _ := config.Describe(kind, m[1])
+		for _, f := range append(fields, config.DescribeNode(kind)...) {
+			known = append(known, f.Name)
+		}
+		for _, option := range inTicks.FindAllStringSubmatch(m[3], -1) {
+			if !slices.Contains(known, option[1]) {
+				t.Errorf("%s has no option %s", name, option[1])
 			}
 		}
 	}
@@ -155,13 +171,16 @@ func TestCommandsPage(t *testing.T) {
 	demand(newRootCommand(streams{}))
 }
 
-var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+var (
+	link   = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	fenced = regexp.MustCompile("(?ms)^```.*?^```$") // has no links
+)
 
 // TestDocsLinksLeadSomewhere follows every link to a file of the repository, and
 // every anchor within a page.
 func TestDocsLinksLeadSomewhere(t *testing.T) {
 	for _, page := range pages(t) {
-		for _, m := range link.FindAllStringSubmatch(string(readFile(t, page)), -1) {
+		for _, m := range link.FindAllStringSubmatch(fenced.ReplaceAllString(string(readFile(t, page)), ""), -1) {
 			target, anchor, _ := strings.Cut(m[1], "#")
 			if strings.Contains(m[1], "://") {
 				continue

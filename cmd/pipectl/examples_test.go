@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -60,6 +61,8 @@ func TestExamples(t *testing.T) {
 	known := map[string]bool{}
 	slots := make(chan struct{}, atOnce)
 	var finish []func()
+	var running sync.WaitGroup
+	defer running.Wait() // also those that nobody asked for, with -run
 	for _, file := range files {
 		name := filepath.Base(file)
 		known[name] = true
@@ -74,11 +77,11 @@ func TestExamples(t *testing.T) {
 			continue
 		}
 		result := make(chan func(*testing.T), 1)
-		go func() {
+		running.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			result <- r.run(x)
-		}()
+		})
 		finish = append(finish, func() { t.Run(name, func(t *testing.T) { (<-result)(t) }) })
 	}
 	for name := range examples {

@@ -3,6 +3,8 @@ package main
 import (
 	"testing"
 	"time"
+
+	"github.com/pipectl/pipectl/engine/near"
 )
 
 func TestFigures(t *testing.T) {
@@ -87,7 +89,7 @@ func TestNearest(t *testing.T) {
 	commands := []string{"run", "validate", "graph", "version"}
 	f := func(word, want string) {
 		t.Helper()
-		if got := nearest(word, commands); got != want {
+		if got := near.Word(word, commands); got != want {
 			t.Errorf("nearest(%q): got %q, want %q", word, got, want)
 		}
 	}

@@ -37,19 +37,20 @@ func checkReceiptPath(path string) error {
 // saveReceipt writes the receipt as JSON to a file, or to out when path is "-".
 func saveReceipt(path string, out io.Writer, r engine.Receipt) error {
 	if path == "-" {
-		return encodeReceipt(out, r)
+		return encodeJSON(out, r)
 	}
-	if err := replaceFile(path, func(w io.Writer) error { return encodeReceipt(w, r) }); err != nil {
+	if err := replaceFile(path, func(w io.Writer) error { return encodeJSON(w, r) }); err != nil {
 		return fmt.Errorf("receipt %s: %w", path, err)
 	}
 	return nil
 }
 
-func encodeReceipt(w io.Writer, r engine.Receipt) error {
+// encodeJSON writes v as indented JSON.
+func encodeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false) // edge ids are "a->b"
 	enc.SetIndent("", "  ")
-	return enc.Encode(r)
+	return enc.Encode(v)
 }
 
 // replaceFile writes a file so that others see the old content or the new one,

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pipectl/pipectl/engine"
+	"github.com/pipectl/pipectl/engine/near"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -52,6 +53,11 @@ func newRootCommand(std streams) *cobra.Command {
 		newDiffCommand(std),
 		newExportCommand(std),
 		newSchemaCommand(std),
+		newFmtCommand(std),
+		newInitCommand(std),
+		newExplainCommand(std),
+		newComponentsCommand(std),
+		newDLQCommand(std),
 	)
 	addTo(root, groupRunning,
 		newStatusCommand(std),
@@ -130,8 +136,8 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 		}
 	}
 	slices.Sort(names)
-	if near := nearest(args[0], names); near != "" {
-		return usagef("unknown command %q, did you mean %q?", args[0], near)
+	if meant := near.Word(args[0], names); meant != "" {
+		return usagef("unknown command %q, did you mean %q?", args[0], meant)
 	}
 	return usagef("unknown command %q; commands: %s", args[0], strings.Join(names, ", "))
 }
@@ -144,8 +150,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	if errors.As(err, &unknown) {
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-		if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
-			see = fmt.Sprintf(", did you mean --%s?", near)
+		if meant := near.Word(unknown.GetSpecifiedName(), names); meant != "" {
+			see = fmt.Sprintf(", did you mean --%s?", meant)
 		}
 	}
 	return usagef("%w%s", err, see)
@@ -169,14 +175,19 @@ func completeYAML(*cobra.Command, []string, string) ([]string, cobra.ShellCompDi
 
 // oneOf checks the value of a flag that takes one of a few words.
 func oneOf(flag, value string, words ...string) error {
+	return oneOfWords("--"+flag, value, words)
+}
+
+// oneOfWords checks the value of what takes one of a few words.
+func oneOfWords(what, value string, words []string) error {
 	if slices.Contains(words, value) {
 		return nil
 	}
 	hint := "; one of: " + strings.Join(words, ", ")
-	if near := nearest(value, words); near != "" {
-		hint = fmt.Sprintf(", did you mean %q?", near)
+	if meant := near.Word(value, words); meant != "" {
+		hint = fmt.Sprintf(", did you mean %q?", meant)
 	}
-	return usagef("--%s: unknown value %q%s", flag, value, hint)
+	return usagef("%s: unknown value %q%s", what, value, hint)
 }
 
 // offer makes shells complete the words of a flag.

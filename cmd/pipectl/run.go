@@ -108,13 +108,12 @@ func runRun(ctx context.Context, std streams, o runOptions) error {
 // runPipeline runs a valid pipeline, with all that stands beside it: signals, the
 // admin endpoint, the watch over its file unless files is nil, and the display.
 func runPipeline(ctx context.Context, std streams, o runOptions, p *config.Pipeline, files *fileWatch) error {
-	tuneMemory(int64(p.Limits.Memory))
 	d := newDisplay(std, p, o)
 	tracer, err := trace.New(p.Tracing, trace.Options{Pipeline: p.Name, Version: versionText(), Log: d.log, Redact: p.Redact})
 	if err != nil {
 		return &exitError{engine.ExitUsage, err}
 	}
-	e, err := engine.New(p, engine.Options{Log: d.log, Observer: tracer.Observer()})
+	e, err := engine.New(p, engine.Options{Log: d.log, Observer: tracer.Observer(), Memory: tuneMemory(d.log)})
 	if err != nil {
 		return &exitError{engine.ExitUsage, err}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pipectl/pipectl/engine/config"
+	"github.com/pipectl/pipectl/engine/near"
 )
 
 var policyNames = []string{config.Block, config.DropOldest, config.DropNewest, config.DropRandom, config.Sample}
@@ -54,8 +55,8 @@ func (s *settings) set(path, value string) error {
 		paths = append(paths, e.path)
 	}
 	if !slices.Contains(paths, path) {
-		if near := nearest(path, append(sortedKeys(shorthands), paths...)); near != "" {
-			return usagef("edge set: an edge has no setting %q, did you mean %q?", path, near)
+		if meant := near.Word(path, append(sortedKeys(shorthands), paths...)); meant != "" {
+			return usagef("edge set: an edge has no setting %q, did you mean %q?", path, meant)
 		}
 		return usagef("edge set: an edge has no setting %q; settings: %s", path, strings.Join(paths, ", "))
 	}

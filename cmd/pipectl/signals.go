@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,31 +27,27 @@ type stopper interface {
 const sameSignal = 25 * time.Millisecond
 
 // watchSignals lets SIGINT and SIGTERM drain e, then stop it, then end the
-// process, until the returned function is called. SIGPIPE is left to the
-// writers: a closed standard output is an error of the sink, not a silent end.
-func watchSignals(e stopper, log *slog.Logger, errs io.Writer, timeout time.Duration) (stop func()) {
+// process. Once the returned function is called, because e has ended, the first
+// two do nothing: what is left is to write the receipt, and no signal is to change
+// the exit code. SIGPIPE is left to the writers: a closed standard output is an
+// error of the sink, not a silent end.
+func watchSignals(e stopper, log *slog.Logger, errs io.Writer, timeout time.Duration) (over func()) {
 	pipes := make(chan os.Signal, 1)
 	signal.Notify(pipes, syscall.SIGPIPE)
 	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
+	var ended atomic.Bool
+	go func() { // until the process ends
 		var c signalCounter
-		for {
-			select {
-			case s := <-signals:
-				onSignal(c.count(s, time.Now()), s, e, log, errs, timeout)
-			case <-done:
-				return
+		for s := range signals {
+			n := c.count(s, time.Now())
+			if ended.Load() && n < 3 {
+				continue
 			}
+			onSignal(n, s, e, log, errs, timeout)
 		}
 	}()
-	return func() {
-		signal.Stop(signals)
-		close(done)
-		<-ended
-	}
+	return func() { ended.Store(true) }
 }
 
 // signalCounter numbers signals.

@@ -37,6 +37,13 @@ func startRun(t *testing.T, yaml string, args ...string) *process {
 func startFile(t *testing.T, file string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command("pipectl", append([]string{"run", file}, args...)...)}
+	return p.start()
+}
+
+// start starts p.cmd.
+func (p *process) start() *process {
+	t := p.t
+	t.Helper()
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

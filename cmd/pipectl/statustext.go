@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pipectl/pipectl/engine"
 	"github.com/pipectl/pipectl/engine/explain"
@@ -92,13 +93,21 @@ func (s snapshot) sourceRow(name string) ([]string, bool) {
 func (s snapshot) stageRow(name string) ([]string, bool) {
 	st := s.Stages[name]
 	n := notes{}
+	failing := false
+	if c := st.Calls; c != nil {
+		if failing = c.Failing; failing {
+			n = append(n, "failing")
+		}
+		n.breaker(c.Breaker)
+		n.count(c.Retries, "retries")
+	}
 	s.spent(name, &n)
 	n.count(st.Unrouted, "unrouted")
 	n.count(st.Merged, "merged")
 	n.count(st.Held, "held")
 	n.count(st.Panics, "panics contained")
 	return []string{squeeze(name, maxReceiptName), commas(st.In), s.rate(name), commas(st.Out), commas(st.Filtered), commas(st.Failed), n.String()},
-		st.Failed+st.Panics > 0
+		st.Failed+st.Panics > 0 || failing
 }
 
 func (s snapshot) edgeRow(id string) ([]string, bool) {
@@ -126,6 +135,7 @@ func (s snapshot) sinkRow(name string) ([]string, bool) {
 	if k.Failing {
 		n = append(n, "failing")
 	}
+	n.breaker(k.Breaker)
 	s.spent(name, &n)
 	n.count(k.DeadLettered, "dead letters")
 	p95 := "-"
@@ -134,6 +144,17 @@ func (s snapshot) sinkRow(name string) ([]string, bool) {
 	}
 	return []string{squeeze(name, maxReceiptName), commas(k.Delivered), s.rate(name), commas(k.Failed), commas(k.Retries), p95, n.String()},
 		k.Failed+k.Retries > 0 || k.Failing
+}
+
+// breaker notes the state of a breaker that is not closed.
+func (n *notes) breaker(b *engine.BreakerStatus) {
+	switch {
+	case b == nil || b.State == "closed":
+	case b.Until != nil:
+		*n = append(*n, "breaker open until "+b.Until.Local().Format(time.TimeOnly))
+	default:
+		*n = append(*n, fmt.Sprintf("breaker %s, lets %.0f%% through", b.State, b.Share*100))
+	}
 }
 
 // edgeMoment is what an edge did lately.

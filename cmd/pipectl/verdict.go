@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 	"strings"
 
@@ -52,8 +51,5 @@ func encodeVerdicts(w io.Writer, verdicts []verdict) error {
 		errs, warnings := countBySeverity(v.Diagnostics)
 		all.Errors, all.Warnings, all.OK = all.Errors+errs, all.Warnings+warnings, all.OK && v.OK
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(all)
+	return encodeJSON(w, all)
 }

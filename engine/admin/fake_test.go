@@ -57,6 +57,7 @@ type fake struct {
 	mu    sync.Mutex // guards what follows
 	state engine.State
 	fill  float64
+	stall *engine.Stall
 	calls []string
 	last  control.Change
 	err   error // what changes come to
@@ -69,7 +70,7 @@ func (f *fake) Status() engine.Status {
 	if f.panic != nil {
 		panic(f.panic)
 	}
-	s := engine.Status{Pipeline: "small", Outcome: f.state, Generation: 3, Seconds: 1.5,
+	s := engine.Status{Pipeline: "small", Outcome: f.state, Generation: 3, Seconds: 1.5, Stall: f.stall,
 		Sources: map[string]engine.SourceStatus{"in": {Read: 7}}, SourceNames: []string{"in"},
 		Edges: map[string]engine.EdgeStatus{
 			"in->keep": {Capacity: 64, Queued: 10, Utilization: 0.1},

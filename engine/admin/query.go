@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pipectl/pipectl/engine/expr"
+	"github.com/pipectl/pipectl/engine/near"
 )
 
 // query are the options of a request.
@@ -39,8 +39,8 @@ func hintFor(key string, known []string) string {
 	if len(known) == 0 {
 		return "; this path takes none"
 	}
-	if near := expr.Nearest(key, known); near != "" {
-		return fmt.Sprintf(", did you mean %q?", near)
+	if meant := near.Word(key, known); meant != "" {
+		return fmt.Sprintf(", did you mean %q?", meant)
 	}
 	return "; options: " + strings.Join(known, ", ")
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/pipectl/pipectl/engine/config"
 	"github.com/pipectl/pipectl/engine/control"
 	"github.com/pipectl/pipectl/engine/explain"
-	"github.com/pipectl/pipectl/engine/expr"
+	"github.com/pipectl/pipectl/engine/near"
 )
 
 // healthz says that the process answers, whatever the pipeline does.
@@ -20,14 +20,23 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// readyz says whether the pipeline takes in events: it runs and does not end.
+// readyz says whether the pipeline takes in events: it runs, does not end, and is
+// not stalled.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
-	state := s.o.Engine.Status().Outcome
+	st := s.o.Engine.Status()
+	answer := struct {
+		Ready  bool         `json:"ready"`
+		State  engine.State `json:"state"`
+		Reason string       `json:"reason,omitempty"` // in words, why it is not ready or why nothing moves
+	}{Ready: st.Outcome == engine.Running && !st.Stall.Stalled(), State: st.Outcome}
+	if st.Stall != nil {
+		answer.Reason = st.Stall.String()
+	}
 	status := http.StatusOK
-	if state != engine.Running {
+	if !answer.Ready {
 		status = http.StatusServiceUnavailable
 	}
-	writeJSON(w, status, map[string]any{"ready": state == engine.Running, "state": state})
+	writeJSON(w, status, answer)
 	return nil
 }
 
@@ -201,8 +210,8 @@ func (s *Server) edgeOf(r *http.Request) (*config.Edge, error) {
 		ids = append(ids, e.ID)
 	}
 	message := fmt.Sprintf("there is no edge %q", id)
-	if near := expr.Nearest(id, ids); near != "" {
-		message += fmt.Sprintf(", did you mean %q?", near)
+	if meant := near.Word(id, ids); meant != "" {
+		message += fmt.Sprintf(", did you mean %q?", meant)
 	}
 	return nil, &problem{http.StatusNotFound, message}
 }

@@ -34,6 +34,24 @@ func TestHealth(t *testing.T) {
 	f(engine.Failed, 503)
 }
 
+// TestReadyStalled: a stalled pipeline is not ready and says why; one that waits as
+// it was told is, and says what it waits for.
+func TestReadyStalled(t *testing.T) {
+	r := newRig(t, "")
+	r.fake.state = engine.Running
+	f := func(told bool, status int, want string) {
+		t.Helper()
+		r.fake.stall = &engine.Stall{Since: time.Now().Add(-65 * time.Second), Told: told, Chain: []string{"source in waits", "sink out hangs"}}
+		w := r.do("GET", "/readyz", "")
+		wantStatus(t, "ready", w, status)
+		if got := strings.TrimSpace(w.Body.String()); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	f(false, 503, `{"ready":false,"state":"running","reason":"stalled for 1m5s: source in waits; sink out hangs"}`)
+	f(true, 200, `{"ready":true,"state":"running","reason":"waiting, as it was told, for 1m5s: source in waits; sink out hangs"}`)
+}
+
 func TestLoad(t *testing.T) {
 	r := newRig(t, "")
 	f := func(fill float64, status int, want string) {

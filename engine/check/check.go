@@ -47,6 +47,10 @@ func Analyze(p *config.Pipeline) *Report {
 	r.checkDeadLetters(g)
 	r.checkUnpaused(g)
 	r.checkShutdown(p)
+	r.checkSameFile(p)
+	r.checkSameCheckpoint(p)
+	r.checkSameFolder(p)
+	r.checkSameAddress(p)
 	r.Findings.Sort()
 	return r
 }
@@ -97,7 +101,7 @@ func traits(n *config.Node) pipe.Traits {
 func (r *Report) checkHolders(g *graph) {
 	for i, n := range g.nodes {
 		h, ok := n.Component.(pipe.Holder)
-		if !ok {
+		if _, timely := n.Component.(pipe.Timely); !ok || timely {
 			continue
 		}
 		for _, s := range g.sources {

@@ -46,7 +46,7 @@ type Guarantee struct {
 	Reasons []string `json:"reasons,omitempty"`
 	// DeadLetters reports that only events that failed take these paths.
 	DeadLetters bool `json:"dead_letters,omitempty"`
-	// Unordered names the stages that may change the order of events.
+	// Unordered names the stages and sinks that may change the order of events.
 	Unordered []string `json:"unordered,omitempty"`
 
 	at config.Pos // of the first reason
@@ -119,7 +119,7 @@ func (g *graph) guarantees() []Guarantee {
 			g.judge(&x, s, k, hs)
 			for _, i := range unordered {
 				if g.after[s].has(i) && g.before[k].has(i) {
-					x.Unordered = append(x.Unordered, "stage "+g.nodes[i].Name)
+					x.Unordered = append(x.Unordered, string(g.nodes[i].Kind)+" "+g.nodes[i].Name)
 				}
 			}
 			all = append(all, x)
@@ -168,15 +168,15 @@ func cannotReplay(n *config.Node, t pipe.Traits) string {
 	return n.Name + ": " + t.Why
 }
 
-// unordered returns the stages that may change the order of events.
+// unordered returns the stages and sinks that may change the order of events.
 func (g *graph) unordered() []int {
-	var stages []int
+	var nodes []int
 	for i, n := range g.nodes {
-		if n.Kind == pipe.KindStage && n.Workers > 1 && !n.Ordered {
-			stages = append(stages, i)
+		if n.Kind == pipe.KindStage && n.Workers > 1 && !n.Ordered || n.Kind == pipe.KindSink && n.Concurrency.Max > 1 {
+			nodes = append(nodes, i)
 		}
 	}
-	return stages
+	return nodes
 }
 
 // Weakest returns the weakest level of all paths.

@@ -60,6 +60,11 @@ func (r *Reader) move() {
 		size *= 2
 	}
 	size = min(size, max(r.chunk, len(tail)+r.chunk, r.max+r.chunk))
+	if r.ample() && size > chunkSize && size <= cap(r.buf) { // no event is in it
+		r.buf = append(r.buf[:0], tail...)
+		r.start = 0
+		return
+	}
 	old := r.held
 	r.buf = append(r.newBuffer(size), tail...)
 	r.start = 0
@@ -67,6 +72,11 @@ func (r *Reader) move() {
 		old.Release()
 	}
 }
+
+// ample reports whether the buffer is larger than usual, for a large event. Events
+// do not stay in such a buffer: one of them would pin it, and it may be twice as
+// large. So it can be used again at once.
+func (r *Reader) ample() bool { return !r.whole && cap(r.buf) > chunkSize }
 
 // newBuffer returns an empty buffer. Those of the usual size are used again
 // once the events in them are settled.

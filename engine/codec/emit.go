@@ -38,6 +38,9 @@ func (r *Reader) emit(b *pipe.Batch) (bool, error) {
 	if !r.place(b) {
 		return false, nil
 	}
+	if large == nil && r.ample() {
+		payload = bytes.Clone(payload)
+	}
 	pos := r.pos + r.past + int64(len(frame))
 	switch {
 	case r.codec.Type == TypeCSV && r.names == nil:

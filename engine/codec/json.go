@@ -177,7 +177,11 @@ func (r *Reader) jsonLine(b *pipe.Batch) jsonStart {
 	if rest[end-1] != '}' || end > r.max {
 		return jsonScan
 	}
-	body, err := record.FromJSON(rest[:end:end], &b.Arena)
+	text := rest[:end:end]
+	if r.ample() {
+		text = bytes.Clone(text)
+	}
+	body, err := record.FromJSON(text, &b.Arena)
 	if err != nil {
 		return jsonScan // two objects on the line, perhaps
 	}

@@ -236,7 +236,7 @@ func (r *Reader) scan(p []byte) (n int, done bool) {
 // decodeLines is decode for the common case: lines that are whole, not too large,
 // and hold an object if they must.
 func (r *Reader) decodeLines(b *pipe.Batch, most int) {
-	data, start, seen := r.buf, r.start, r.seen
+	data, start, seen, ample := r.buf, r.start, r.seen, r.ample()
 	for room := most - b.Len(); room > 0; room-- {
 		i := bytes.IndexByte(data[start+seen:], '\n')
 		if i < 0 {
@@ -250,6 +250,9 @@ func (r *Reader) decodeLines(b *pipe.Batch, most int) {
 		}
 		if len(line) > r.max {
 			break
+		}
+		if ample {
+			line = bytes.Clone(line)
 		}
 		pos := r.pos + int64(end+1-start)
 		if r.codec.Type == TypeNDJSON {

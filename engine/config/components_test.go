@@ -177,3 +177,6 @@ func (s *httpSink) Validate() error {
 }
 
 type discard struct{ sink }
+
+// MaxConcurrent makes it a sink that several writers may use.
+func (*httpSink) MaxConcurrent() int { return 8 }

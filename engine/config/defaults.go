@@ -13,6 +13,8 @@ import (
 const (
 	DefaultMaxEventBytes   = 8 << 20
 	DefaultShutdownTimeout = 25 * time.Second
+	DefaultStallAfter      = time.Minute
+	DefaultMaxStuck        = 4
 	DefaultBufferEvents    = 1024
 	DefaultBufferBytes     = 16 << 20
 	DefaultBatchEvents     = 1024
@@ -47,14 +49,22 @@ func (n *Node) fill() {
 	switch n.Kind {
 	case pipe.KindStage:
 		n.Workers = orDefault(n.Workers, 1)
+		n.MaxStuck = orDefault(n.MaxStuck, DefaultMaxStuck)
+		n.fillGuards()
+		n.fillDeadLetters()
 	case pipe.KindSink:
 		n.Batch.Events = orDefault(n.Batch.Events, DefaultBatchEvents)
 		n.Batch.Bytes = orDefault(n.Batch.Bytes, DefaultBatchBytes)
 		if n.IsSet("batch") && !n.IsSet("batch.interval") {
 			n.Batch.Interval = DefaultBatchInterval
 		}
-		n.Retry.Initial = orDefault(n.Retry.Initial, pipe.Duration(DefaultRetryInitial))
-		n.Retry.Max = orDefault(n.Retry.Max, max(n.Retry.Initial, pipe.Duration(DefaultRetryMax)))
+		n.MaxStuck = orDefault(n.MaxStuck, DefaultMaxStuck)
+		n.fillGuards()
+		n.Concurrency.fill()
+		if n.Batch.Adaptive != nil {
+			n.Batch.Adaptive.fill()
+		}
+		n.fillDeadLetters()
 	}
 }
 
@@ -111,6 +121,7 @@ func (p *Pipeline) fill() {
 	p.Version = orDefault(p.Version, 1)
 	p.Name = orDefault(p.Name, "pipeline")
 	p.Limits.MaxEventBytes = orDefault(p.Limits.MaxEventBytes, DefaultMaxEventBytes)
+	p.Limits.StallAfter = orDefault(p.Limits.StallAfter, pipe.Duration(DefaultStallAfter))
 	p.Shutdown.Timeout = orDefault(p.Shutdown.Timeout, pipe.Duration(DefaultShutdownTimeout))
 	for _, n := range p.Nodes() {
 		n.fill()
@@ -156,11 +167,16 @@ func (b *Buffer) UnmarshalText(text []byte) error {
 // Expects describes the forms in YAML.
 func (b *Buffer) Expects() string { return "a number of events or a mapping" }
 
+// maxBuffer is the largest bound of an edge in events, as the tag of the field has it.
+const maxBuffer = 100_000_000
+
 // Validate checks that the edge is bounded.
 func (b *Buffer) Validate() error {
 	switch {
 	case b.Events < 1:
 		return &pipe.FieldError{Field: "events", Err: fmt.Errorf("must be at least 1, got %d", b.Events), Hint: "every edge needs room for an event"}
+	case b.Events > maxBuffer:
+		return &pipe.FieldError{Field: "events", Err: fmt.Errorf("must be at most %d, got %d", maxBuffer, b.Events)}
 	case b.Bytes < 1:
 		return &pipe.FieldError{Field: "bytes", Err: fmt.Errorf("must be at least 1, got %d", int64(b.Bytes)), Hint: "every edge needs room for an event"}
 	}

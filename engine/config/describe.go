@@ -24,6 +24,8 @@ type Field struct {
 	Min   string `json:"min,omitempty"`
 	Above string `json:"above,omitempty"`
 	Max   string `json:"max,omitempty"`
+	// Outward means that of stages only those that call out have the key.
+	Outward bool `json:"outward,omitempty"`
 	// Fields are the keys of a mapping value, or of the mappings in a list.
 	Fields []Field `json:"fields,omitempty"`
 	// Owner and GoName find the doc comment: the package path and type name,
@@ -81,7 +83,7 @@ func describe(v reflect.Value, fields []field, above []reflect.Type) []Field {
 	for _, f := range fields {
 		d := Field{
 			Name: f.name, Type: typeWords(f.typ), Required: f.required, Secret: f.secret,
-			Enum: f.enum, Min: f.min, Above: f.above, Max: f.max, Owner: f.owner, GoName: f.goName, GoType: f.typ,
+			Enum: f.enum, Outward: f.outward, Min: f.min, Above: f.above, Max: f.max, Owner: f.owner, GoName: f.goName, GoType: f.typ,
 		}
 		value := v.FieldByIndex(f.index)
 		d.Default = defaultText(value)
@@ -126,7 +128,11 @@ func innerRecord(v reflect.Value) (reflect.Value, bool) {
 	case v.Kind() == reflect.Pointer && !v.IsNil():
 		return v.Elem(), true
 	}
-	return reflect.New(t).Elem(), true
+	fresh := reflect.New(t)
+	if x, ok := fresh.Interface().(interface{ fill() }); ok {
+		x.fill()
+	}
+	return fresh.Elem(), true
 }
 
 // defaultText renders a default as it would be written in YAML, "" for zero

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pipectl/pipectl/engine/near"
 )
 
 func TestJSON(t *testing.T) {
@@ -58,7 +60,7 @@ func TestText(t *testing.T) {
 func TestSuggestions(t *testing.T) {
 	f := func(word, want string) {
 		t.Helper()
-		got := nearest(word, []string{"buffer", "policy", "on_drop", "max_event_bytes", "to", "parse", "part"})
+		got := near.Word(word, []string{"buffer", "policy", "on_drop", "max_event_bytes", "to", "parse", "part"})
 		if got != want {
 			t.Errorf("nearest(%q): got %q, want %q", word, got, want)
 		}
@@ -74,8 +76,6 @@ func TestSuggestions(t *testing.T) {
 	f("nothing", "")
 	f("", "")
 	f(strings.Repeat("x", 1000), "")
-	equal(t, "swap", distance("ab", "ba"), 1)
-	equal(t, "unequal", distance("kitten", "sitting"), 3)
 }
 
 func TestLoadErrors(t *testing.T) {

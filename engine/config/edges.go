@@ -75,6 +75,11 @@ func (r *reporter) chain(n *node, path string, base EdgeSettings, u unread) []*E
 			r.error(from.pos, "bad-edge", join(path, "a name is missing in the chain "+quoted(n.text)), "")
 			continue
 		}
+		if strings.HasSuffix(from.name, ".") {
+			r.error(from.pos, "bad-edge", join(path, fmt.Sprintf("the name of an output is missing after %s", quoted(from.name))), noPort(from.name))
+			u.mention(from.name + " " + to.name)
+			continue
+		}
 		if i+2 < len(hops) && strings.Contains(to.name, ".") {
 			r.error(to.pos, "bad-edge", join(path, fmt.Sprintf("the output %s cannot be in the middle of a chain", to.name)), "begin a new edge with it: "+to.name+" -> …")
 			u.mention(from.name + " " + to.name)
@@ -88,6 +93,12 @@ func (r *reporter) chain(n *node, path string, base EdgeSettings, u unread) []*E
 		list = append(list, e)
 	}
 	return list
+}
+
+// noPort is the hint for an output like "parse.".
+func noPort(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	return fmt.Sprintf("write %s for its main output, or an output such as %s.failed", name, name)
 }
 
 // mention notes the names in an edge that could not be read.
@@ -118,6 +129,9 @@ func (r *reporter) edge(n *node, path string, base EdgeSettings, u unread) []*Ed
 	from, to := endText(n.get("from")), endText(n.get("to"))
 	e.From, e.Port, _ = strings.Cut(from, ".")
 	e.To = to
+	if strings.HasSuffix(from, ".") {
+		r.error(n.get("from").pos, "bad-edge", join(path, fmt.Sprintf("from: the name of an output is missing after %s", quoted(from))), noPort(from))
+	}
 	if from == "" || to == "" {
 		u.mention(from + " " + to)
 		s := newScope(r, path, n.pos)

@@ -20,12 +20,14 @@ import (
 //	above:"0"              a lower bound that is itself not allowed
 //	secret:"true"          the value is never printed
 //	kinds:"source,sink"    nodes of these kinds only
+//	outward:"true"         of stages, only those that call out
 type field struct {
 	name  string
 	index []int
 	typ   reflect.Type
 
 	required, secret bool
+	outward          bool
 	enum             []string
 	min, max, above  string
 	kinds            string
@@ -57,7 +59,7 @@ func newField(t reflect.Type, sf reflect.StructField, name string, i int) field 
 		name: name, index: []int{i}, typ: sf.Type,
 		required: sf.Tag.Get("required") == "true", secret: sf.Tag.Get("secret") == "true",
 		min: sf.Tag.Get("min"), max: sf.Tag.Get("max"), above: sf.Tag.Get("above"),
-		kinds: sf.Tag.Get("kinds"),
+		kinds: sf.Tag.Get("kinds"), outward: sf.Tag.Get("outward") == "true",
 		owner: t.PkgPath() + "." + t.Name(), goName: sf.Name,
 	}
 	if e := sf.Tag.Get("enum"); e != "" {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pipectl/pipectl/engine/near"
 	"github.com/pipectl/pipectl/engine/pipe"
 )
 
@@ -42,7 +43,8 @@ func (p *Pipeline) Check() Diagnostics {
 
 // checkTop checks what concerns the file as a whole.
 func (p *Pipeline) checkTop(s *scope) {
-	if p.Version != 1 && p.Version != 0 {
+	at, written := s.places["version"]
+	if p.Version != 1 && (p.Version != 0 || written && !s.r.reported(at)) {
 		s.fail(s.places.at("version", s.pos), "version", "bad-value", fmt.Sprintf("version %d is not known", p.Version), "this program reads version: 1")
 	}
 	if p.Name != "" && (!pipelineName.MatchString(p.Name) || len(p.Name) > 100) {
@@ -74,6 +76,9 @@ func (s *scope) checkNode(n *Node) {
 	}
 	if !s.failed {
 		s.ports(n)
+		s.checkOutward(n, n.Component)
+		s.checkHolder(n, n.Component)
+		s.checkGuards(n)
 	}
 }
 
@@ -187,7 +192,7 @@ func (g *graph) end(name string, at Pos, typos map[string]bool) *Node {
 		return nil
 	}
 	all := slices.Collect(maps.Keys(g.nodes))
-	typos[nearest(name, all)] = true
+	typos[near.Word(name, all)] = true
 	hint := didYouMean(name, all, "nodes")
 	if strings.Contains(name, "->") {
 		hint = "a chain is an entry of its own: - " + name
@@ -235,8 +240,8 @@ func (g *graph) checkPort(e *Edge, n *Node) bool {
 	}
 	ports = append(ports, failedPort)
 	hint := didYouMean(e.Port, ports, "outputs of "+n.Name)
-	if near := nearest(e.Port, ports); near != "" {
-		g.typosFrom[output(n.Name, near)] = true
+	if meant := near.Word(e.Port, ports); meant != "" {
+		g.typosFrom[output(n.Name, meant)] = true
 	}
 	g.error(at, "unknown-port", fmt.Sprintf("edge %s: %s has no output %q", e.ID, n.Name, e.Port), hint)
 	return false

@@ -39,7 +39,7 @@ func TestDesignExample(t *testing.T) {
 	p := good(t, "design")
 	equal(t, "name", p.Name, "access-logs")
 	equal(t, "description", p.Description, "Slow and failing requests of the web tier.")
-	equal(t, "limits", p.Limits, Limits{512 << 20, 8 << 20})
+	equal(t, "limits", p.Limits, Limits{512 << 20, 8 << 20, pipe.Duration(DefaultStallAfter)})
 	equal(t, "timeout", p.Shutdown.Timeout.D(), 25*time.Second)
 	equal(t, "admin", p.Admin, Admin{Listen: "127.0.0.1:9464"})
 	equal(t, "edges", edgeIDs(p), "access->parse parse->keep parse.failed->bad keep->shape shape->out")
@@ -63,19 +63,19 @@ func TestDefaults(t *testing.T) {
 	p := good(t, "minimal")
 	equal(t, "version", p.Version, 1)
 	equal(t, "name from the file", p.Name, "minimal")
-	equal(t, "limits", p.Limits, Limits{0, DefaultMaxEventBytes})
+	equal(t, "limits", p.Limits, Limits{0, DefaultMaxEventBytes, pipe.Duration(DefaultStallAfter)})
 	equal(t, "timeout", p.Shutdown.Timeout.D(), DefaultShutdownTimeout)
 	equal(t, "edge", p.Edges[0].EdgeSettings, EdgeSettings{
 		Buffer: Buffer{Events: 1024, Bytes: 16 << 20}, Policy: Policy{Type: Block}, OnDrop: "ack", OnShrink: "keep",
 	})
 	out := p.Node("out")
-	equal(t, "retry", out.Retry, Retry{Initial: pipe.Duration(250 * time.Millisecond), Max: pipe.Duration(30 * time.Second), Jitter: 1})
+	equal(t, "retry", out.Retry, Retry{Initial: pipe.Duration(250 * time.Millisecond), Max: pipe.Duration(30 * time.Second), Jitter: 1, Budget: Budget{Ratio: 0.1, Burst: 100}})
 	equal(t, "batch", out.Batch, Batch{Events: 1024, Bytes: 4 << 20})
 	equal(t, "on_error", out.OnError, OnErrorStop)
 	for text, want := range map[string]Batch{
-		"{events: 5}":               {5, 4 << 20, DefaultBatchInterval},
-		"{}":                        {1024, 4 << 20, DefaultBatchInterval},
-		"{events: 5, interval: 0s}": {5, 4 << 20, 0},
+		"{events: 5}":               {5, 4 << 20, DefaultBatchInterval, nil},
+		"{}":                        {1024, 4 << 20, DefaultBatchInterval, nil},
+		"{events: 5, interval: 0s}": {5, 4 << 20, 0, nil},
 	} {
 		p, ds := Parse([]byte("sources: {in: {type: ticker}}\nsinks: {out: {type: discard, batch: "+text+"}}\nedges: [in -> out]\n"), Options{})
 		if p == nil {
@@ -93,8 +93,8 @@ func TestOptions(t *testing.T) {
 	equal(t, "window", in.MaxInFlight, Window{500, 2 << 20})
 	equal(t, "on_error", in.OnError, OnErrorDrop)
 	equal(t, "workers", fmt.Sprint(work.Workers, work.Ordered, work.Timeout), "4 false 2s")
-	equal(t, "batch", out.Batch, Batch{10, 1 << 10, pipe.Duration(time.Second)})
-	equal(t, "retry", out.Retry, Retry{5, pipe.Duration(time.Minute), pipe.Duration(time.Second), pipe.Duration(2 * time.Second), 0})
+	equal(t, "batch", out.Batch, Batch{10, 1 << 10, pipe.Duration(time.Second), nil})
+	equal(t, "retry", out.Retry, Retry{5, pipe.Duration(time.Minute), pipe.Duration(time.Second), pipe.Duration(2 * time.Second), 0, Budget{DefaultBudgetRatio, DefaultBudgetBurst}})
 	equal(t, "set", []bool{out.IsSet("batch.events"), out.IsSet("retry.jitter"), out.IsSet("retry.max_wait")}, []bool{true, true, false})
 	minute := pipe.Duration(time.Minute)
 	equal(t, "defaults.edge", p.Edges[0].EdgeSettings, EdgeSettings{

@@ -65,6 +65,11 @@ type Limits struct {
 	// MaxEventBytes is the largest payload of one event. Larger input fails at
 	// the source. Default 8MiB, at most 1GiB.
 	MaxEventBytes pipe.Size `yaml:"max_event_bytes" min:"1" max:"1GiB"`
+	// StallAfter is how long nothing may move while events are in flight until the
+	// pipeline counts as stalled: it says in its log who waits for whom, and is not
+	// ready any more. What waits because it was told so (a rate limit, an open
+	// breaker, a delay) does not count. Default 1m.
+	StallAfter pipe.Duration `yaml:"stall_after" above:"0s"`
 }
 
 // Shutdown says how the pipeline ends.
@@ -140,12 +145,37 @@ type Node struct {
 	Ordered bool `yaml:"ordered" kinds:"stage"`
 	// Timeout bounds one call of the stage, or one attempt of the sink. 0, the
 	// default, means no bound.
+	//
+	// A call that goes on for a second after that is left behind: its events have
+	// failed, its result is thrown away when it comes, and another worker takes
+	// its place. What keeps events (batch) cannot be replaced: it ends the pipeline.
 	Timeout pipe.Duration `yaml:"timeout" kinds:"stage,sink"`
+	// MaxStuck is how many calls that ignored their Timeout may be left behind at a
+	// time. One more ends the pipeline. Default 4.
+	MaxStuck int `yaml:"max_stuck" kinds:"stage,sink" min:"1" max:"1024"`
 	// Batch makes the sink wait for more events before it writes. Without it
 	// what is there is written at once.
 	Batch Batch `yaml:"batch" kinds:"sink"`
-	// Retry says how often a write that may succeed later is tried again.
-	Retry Retry `yaml:"retry" kinds:"sink"`
+	// Deadline is the age at which an event is given up, counted from when its
+	// source has read it: it then fails instead of being written. An attempt that
+	// has begun is not cut short as long as one of its events is younger. 0, the
+	// default, means never. Of stages, only those that call out have it.
+	Deadline pipe.Duration `yaml:"deadline" kinds:"stage,sink" outward:"true"`
+	// Retry says how often a write that may succeed later is tried again. Of
+	// stages, only those that call out have it.
+	Retry Retry `yaml:"retry" kinds:"stage,sink" outward:"true"`
+	// Breaker leaves the sink alone for a while when it fails. Without it, the
+	// default, only the waits between retries do. Of stages, only those that call
+	// out have it.
+	Breaker *Breaker `yaml:"breaker" kinds:"stage,sink" outward:"true"`
+	// RateLimit bounds what the sink sends per unit of time. By default nothing
+	// does. Of stages, only those that call out have it.
+	RateLimit *RateLimit `yaml:"rate_limit" kinds:"stage,sink" outward:"true"`
+	// Concurrency says how many writes go on at a time. Default 1.
+	Concurrency Concurrency `yaml:"concurrency" kinds:"sink"`
+	// DeadLetters says from when on failures are an outage rather than bad events:
+	// then they are held back instead of leaving through the failed port.
+	DeadLetters DeadLetters `yaml:"dead_letters" kinds:"stage,sink"`
 
 	// Ports are the outputs of a router, nil for all others.
 	Ports []pipe.Port `yaml:"-"`
@@ -175,24 +205,9 @@ type Batch struct {
 	// Interval is how long a write waits for more events. Default 1s; 0s means
 	// that what is there is written at once.
 	Interval pipe.Duration `yaml:"interval"`
-}
-
-// Retry says how a failed write is tried again. Only errors that may go away
-// are; the wait before attempt n is Initial·2^(n-1), at most Max.
-type Retry struct {
-	// MaxAttempts is the most attempts, the first included. 0, the default,
-	// means no limit: the sink holds the pipeline back until it works again.
-	MaxAttempts int `yaml:"max_attempts" min:"0"`
-	// MaxElapsed is the longest time from the first attempt to the last. 0, the
-	// default, means no limit.
-	MaxElapsed pipe.Duration `yaml:"max_elapsed"`
-	// Initial is the wait before the second attempt. Default 250ms.
-	Initial pipe.Duration `yaml:"initial" above:"0s"`
-	// Max is the longest wait between two attempts. Default 30s.
-	Max pipe.Duration `yaml:"max" above:"0s"`
-	// Jitter is the part of each wait that is random, from 0 to 1. Default 1,
-	// which keeps many clients from coming back at the same moment.
-	Jitter float64 `yaml:"jitter" min:"0" max:"1"`
+	// Adaptive makes the size of a write follow how long it takes, below Events.
+	// By default it does not.
+	Adaptive *Adaptive `yaml:"adaptive"`
 }
 
 // Edge is a bounded buffer between two nodes.

@@ -169,10 +169,10 @@ func TestDescribeEngineKeys(t *testing.T) {
 		equal(t, "keys", strings.Join(got, " "), want)
 	}
 	f(DescribeNode(pipe.KindSource), "type on_error=stop max_in_flight,events,bytes")
-	f(DescribeNode(pipe.KindStage), "type on_error=stop workers=1 ordered=true timeout")
-	f(DescribeNode(pipe.KindSink), "type on_error=stop timeout batch,events,bytes,interval retry,max_attempts,max_elapsed,initial,max,jitter")
+	f(DescribeNode(pipe.KindStage), "type on_error=stop workers=1 ordered=true timeout max_stuck=4 deadline retry,max_attempts,max_elapsed,initial,max,jitter,budget breaker,failure_ratio,window,min_requests,wait,max_wait,when_open,half_open rate_limit,rate,burst,bytes,burst_bytes dead_letters,max_ratio,window,min_events")
+	f(DescribeNode(pipe.KindSink), "type on_error=stop timeout max_stuck=4 batch,events,bytes,interval,adaptive deadline retry,max_attempts,max_elapsed,initial,max,jitter,budget breaker,failure_ratio,window,min_requests,wait,max_wait,when_open,half_open rate_limit,rate,burst,bytes,burst_bytes concurrency,max,adaptive,min dead_letters,max_ratio,window,min_events")
 	f(DescribeEdge(), "from to name buffer=1024,events,bytes,age policy=block,type,timeout,then,base_rate,min_rate,threshold,key on_drop=ack priority on_shrink=keep")
-	f(DescribePipeline(), "version=1 name description limits,memory,max_event_bytes shutdown,timeout admin,listen,token,tls tracing,endpoint,ratio,headers defaults,edge")
+	f(DescribePipeline(), "version=1 name description limits,memory,max_event_bytes,stall_after shutdown,timeout admin,listen,token,tls tracing,endpoint,ratio,headers defaults,edge")
 }
 
 // crowded has a key that the engine has too.

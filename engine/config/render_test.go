@@ -19,6 +19,7 @@ description: "two\nlines"
 limits:
   memory: 1GiB
   max_event_bytes: 8MiB
+  stall_after: 1m0s
 shutdown:
   timeout: 25s
 admin:
@@ -54,6 +55,11 @@ stages:
     on_error: stop
     workers: 4
     ordered: false
+    max_stuck: 4
+    dead_letters:
+      max_ratio: 1
+      window: 1m0s
+      min_events: 100
 sinks:
   web:
     type: http
@@ -65,6 +71,7 @@ sinks:
     ratio: 0.25
     limit: '***'
     on_error: stop
+    max_stuck: 4
     batch:
       events: 1024
       bytes: 4MiB
@@ -73,6 +80,16 @@ sinks:
       initial: 250ms
       max: 30s
       jitter: 0
+      budget:
+        ratio: 0.1
+        burst: 100
+    concurrency:
+      max: 1
+      min: 1
+    dead_letters:
+      max_ratio: 0.1
+      window: 1m0s
+      min_events: 100
   out:
     type: file
     path: "007"
@@ -83,6 +100,7 @@ sinks:
     sync:
       every: 100
     on_error: stop
+    max_stuck: 4
     batch:
       events: 5
       bytes: 4MiB
@@ -91,6 +109,16 @@ sinks:
       initial: 250ms
       max: 30s
       jitter: 1
+      budget:
+        ratio: 0.1
+        burst: 100
+    concurrency:
+      max: 1
+      min: 1
+    dead_letters:
+      max_ratio: 0.1
+      window: 1m0s
+      min_events: 100
   none:
     type: file
     path: x
@@ -99,6 +127,7 @@ sinks:
     sync:
       every: 100
     on_error: stop
+    max_stuck: 4
     batch:
       events: 1024
       bytes: 4MiB
@@ -107,6 +136,16 @@ sinks:
       initial: 250ms
       max: 30s
       jitter: 1
+      budget:
+        ratio: 0.1
+        burst: 100
+    concurrency:
+      max: 1
+      min: 1
+    dead_letters:
+      max_ratio: 0.1
+      window: 1m0s
+      min_events: 100
 edges:
   - {from: in, to: split, name: first, buffer: {events: 7, bytes: 16MiB}, policy: block, on_drop: ack, on_shrink: keep}
   - {from: split.big, to: web, buffer: {events: 1024, bytes: 16MiB}, policy: {type: sample, base_rate: 1, min_rate: 0.01, threshold: 0}, on_drop: ack, on_shrink: keep}

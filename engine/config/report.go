@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +27,11 @@ func (r *reporter) error(p Pos, code, msg, hint string) {
 	if !r.full() {
 		r.list = append(r.list, r.diagnostic(p, Error, code, msg, hint))
 	}
+}
+
+// reported reports whether there is an error at p already.
+func (r *reporter) reported(p Pos) bool {
+	return slices.ContainsFunc(r.list, func(d Diagnostic) bool { return d.Line == p.Line && d.Col == p.Col })
 }
 
 // full reports whether further errors are not shown.

@@ -88,6 +88,9 @@ func (s *scope) structLimits(v reflect.Value, fields []field, path string) {
 			}
 			continue
 		}
+		if fv.Kind() == reflect.Pointer && isRecord(fv.Type().Elem()) {
+			fv = fv.Elem()
+		}
 		before := s.failed
 		s.failed = false
 		if isRecord(fv.Type()) {

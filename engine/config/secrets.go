@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/pipectl/pipectl/engine/near"
 )
 
 // hidden stands for a secret wherever text is printed.
@@ -94,6 +96,6 @@ func secretVariable(name string) bool {
 // secretKey reports whether a YAML key of that name holds a secret. A plain
 // "key" does not: it is an expression in many places.
 func secretKey(name string) bool {
-	plain := plainWord(name)
+	plain := near.Plain(name)
 	return slices.ContainsFunc(secretWords, func(w string) bool { return strings.Contains(plain, w) })
 }

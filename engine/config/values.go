@@ -119,6 +119,9 @@ func (x *Inspector) Pipeline(p *Pipeline) Value {
 func (x *Inspector) Node(n, other *Node) Value {
 	v, o, base := reflect.ValueOf(n).Elem(), reflect.ValueOf(other).Elem(), x.base(n.Kind)
 	fields := x.fields(reflect.TypeFor[Node](), n.Kind)
+	if !n.CallsOut() {
+		fields = slices.DeleteFunc(slices.Clone(fields), func(f field) bool { return f.outward })
+	}
 	out := Value{Form: Mapping}
 	x.keys(&out, v, o, base, fields[:1]) // type
 	x.options(&out, n, other)

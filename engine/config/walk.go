@@ -119,6 +119,10 @@ func (s *scope) decodeNode(n *node, out *Node) {
 		targets = append(targets, target{v, fieldsOf(v.Type())})
 	}
 	s.mapping(n, "", rules, targets...)
+	if ok {
+		s.checkOutward(out, component)
+		s.checkHolder(out, component)
+	}
 	if s.failed {
 		return
 	}
@@ -128,6 +132,7 @@ func (s *scope) decodeNode(n *node, out *Node) {
 	if !s.failed {
 		out.Component = component
 		s.ports(out)
+		s.checkGuards(out)
 	}
 }
 
@@ -178,7 +183,7 @@ func (s *scope) ports(n *Node) {
 		switch {
 		case port.Name == failedPort:
 			s.fail(s.pos, "", "bad-name", `the port name "failed" is taken: it carries what failed`, "choose another name")
-		case !nodeName.MatchString(port.Name):
+		case port.Name != "" && !nodeName.MatchString(port.Name): // a port without a name is the main output
 			s.fail(s.pos, "", "bad-name", fmt.Sprintf("%s is not a port name", quoted(port.Name)), nameRule)
 		case seen[port.Name]:
 			s.fail(s.pos, "", "duplicate-name", fmt.Sprintf("port %q is there twice", port.Name), "")

@@ -10,7 +10,7 @@ import (
 
 	"github.com/pipectl/pipectl/engine"
 	"github.com/pipectl/pipectl/engine/config"
-	"github.com/pipectl/pipectl/engine/expr"
+	"github.com/pipectl/pipectl/engine/near"
 )
 
 // PatchEdge changes settings of one edge. The body is YAML or JSON, such as
@@ -53,8 +53,8 @@ func unknownEdge(p *config.Pipeline, id string) error {
 	}
 	reason := fmt.Sprintf("there is no edge %q", id)
 	const most = 12
-	if near := expr.Nearest(strings.ReplaceAll(id, " ", ""), ids); near != "" {
-		reason += fmt.Sprintf(", did you mean %q?", near)
+	if meant := near.Word(strings.ReplaceAll(id, " ", ""), ids); meant != "" {
+		reason += fmt.Sprintf(", did you mean %q?", meant)
 	} else if len(ids) <= most {
 		reason += "; edges: " + strings.Join(ids, ", ")
 	}

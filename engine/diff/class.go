@@ -15,7 +15,7 @@ const (
 // pipelineClass classifies a setting of the top level, by its path.
 func pipelineClass(path string) (class Class, why string) {
 	switch path {
-	case "description", "limits.memory", "shutdown.timeout":
+	case "description", "limits.memory", "limits.stall_after", "shutdown.timeout":
 		return Live, ""
 	case "name":
 		return Restart, "metrics, logs and traces carry the name from the start; restart, or keep the name"
@@ -53,10 +53,14 @@ func engineClass(kind pipe.Kind, key string) (class Class, known bool) {
 		return Live, true
 	case "max_in_flight":
 		return Live, kind == pipe.KindSource
-	case "timeout":
+	case "timeout", "max_stuck":
 		return Live, kind == pipe.KindStage || kind == pipe.KindSink
-	case "batch", "retry":
+	case "batch", "concurrency":
 		return Live, kind == pipe.KindSink
+	case "retry", "deadline", "breaker", "rate_limit":
+		return Live, kind == pipe.KindStage || kind == pipe.KindSink
+	case "dead_letters":
+		return Live, kind == pipe.KindStage || kind == pipe.KindSink
 	case "workers", "ordered":
 		return Restart, kind == pipe.KindStage
 	}

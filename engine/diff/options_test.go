@@ -135,6 +135,14 @@ func TestEveryOptionIsSeen(t *testing.T) {
 	}
 }
 
+// caller is a stage that calls out.
+type caller struct{ pipe.Stage }
+
+// CallsOut makes it one.
+func (*caller) CallsOut() {}
+
+func init() { pipe.RegisterStage("caller", func() pipe.Stage { return &caller{} }) }
+
 // TestEngineKeys changes every key that the engine gives nodes. A new one must
 // be given a class.
 func TestEngineKeys(t *testing.T) {
@@ -142,8 +150,11 @@ func TestEngineKeys(t *testing.T) {
 		"source on_error": diff.Live, "source max_in_flight": diff.Live,
 		"stage on_error": diff.Live, "stage timeout": diff.Live, "stage workers": diff.Restart, "stage ordered": diff.Restart,
 		"sink on_error": diff.Live, "sink timeout": diff.Live, "sink batch": diff.Live, "sink retry": diff.Live,
+		"sink deadline": diff.Live, "sink breaker": diff.Live, "sink rate_limit": diff.Live, "sink concurrency": diff.Live,
+		"stage max_stuck": diff.Live, "sink max_stuck": diff.Live, "sink dead_letters": diff.Live, "stage dead_letters": diff.Live,
+		"stage deadline": diff.Live, "stage retry": diff.Live, "stage breaker": diff.Live, "stage rate_limit": diff.Live,
 	}
-	types := map[pipe.Kind]string{pipe.KindSource: "generate", pipe.KindStage: "filter", pipe.KindSink: "discard"}
+	types := map[pipe.Kind]string{pipe.KindSource: "generate", pipe.KindStage: "caller", pipe.KindSink: "discard"}
 	for _, kind := range kinds {
 		for _, f := range config.DescribeNode(kind) {
 			if f.Name == "type" {
@@ -166,7 +177,7 @@ func TestEngineKeys(t *testing.T) {
 
 // TestPipelineKeys does so for the top level.
 func TestPipelineKeys(t *testing.T) {
-	live := []string{"description", "limits.memory", "shutdown.timeout"}
+	live := []string{"description", "limits.memory", "limits.stall_after", "shutdown.timeout"}
 	seen := 0
 	probe := config.Pipeline{}
 	settings(reflect.ValueOf(&probe).Elem(), "", func(v reflect.Value, path string) {

@@ -43,7 +43,7 @@ edges:
 			}
 		}
 	}
-	want := "description admin.token tracing.headers.authorization token url headers.X-Key basic_auth.password policy.key"
+	want := "description admin.token tracing.headers.authorization token url basic_auth.password headers.X-Key policy.key"
 	if got := strings.Join(paths, " "); got != want {
 		t.Errorf("got changes of %s, want %s", got, want)
 	}

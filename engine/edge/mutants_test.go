@@ -3,7 +3,7 @@ package edge
 import (
 	"testing"
 
-	"github.com/pipectl/pipectl/engine/internal/mutant"
+	"github.com/pipectl/pipectl/engine/pipetest/mutant"
 )
 
 // TestMutants proves the tests of this package: see package mutant.

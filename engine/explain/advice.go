@@ -23,6 +23,8 @@ func (p *picture) faster(l *limit) []string {
 	switch {
 	case n.Kind == "stage" && l.cause == CauseBusy:
 		return []string{fmt.Sprintf("to go faster give it more workers (it has %d) or less to do", max(1, n.Workers))}
+	case l.cause == CauseThrottled && n.leftAlone():
+		return []string{fmt.Sprintf("its breaker has opened %s because its writes fail: see its errors with pipectl status", count(float64(n.breaker.Opened), "time"))}
 	case l.cause == CauseThrottled && n.delta.retries > 0:
 		return []string{fmt.Sprintf("it repeated %s in %s: see its errors with pipectl status", count(float64(n.delta.retries), "write"), span(p.seconds))}
 	case l.cause == CauseThrottled:

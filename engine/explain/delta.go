@@ -61,6 +61,9 @@ func between(a, b *engine.Status) deltas {
 		}
 		n := timeBetween(then.NodeStatus, now.NodeStatus)
 		n.in, n.out = float32(now.In-then.In), rise(float64(then.Out), float64(now.Out))
+		if then.Calls != nil && now.Calls != nil {
+			n.retries = rise(float64(then.Calls.Retries), float64(now.Calls.Retries))
+		}
 		d.nodes[name] = n
 	}
 	for name, now := range b.Sinks {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pipectl/pipectl/engine"
 )
@@ -26,6 +27,16 @@ func shareOf(t *testing.T, r Report, name string) NodeShare {
 	}
 	t.Fatalf("no node %s", name)
 	return NodeShare{}
+}
+
+// TestStallIsTold: a stall is the first thing that is said.
+func TestStallIsTold(t *testing.T) {
+	a := pair(100, 500, engine.NodeTime{Blocked: 100}, engine.NodeTime{External: 100})
+	b := pair(110, 500, engine.NodeTime{Blocked: 110}, engine.NodeTime{External: 110})
+	b.Stall = &engine.Stall{Since: time.Now().Add(-65 * time.Second), Chain: []string{"source in waits for sink out"}}
+	if got := Why(a, b).Sentences; len(got) == 0 || got[0] != "The pipeline is stalled for 1m5s: source in waits for sink out." {
+		t.Errorf("got %q", got)
+	}
 }
 
 // TestEdgeTakenAway: an hour of waiting at an edge that a reload takes away does

@@ -23,11 +23,15 @@ type picture struct {
 type node struct {
 	NodeShare
 	delta   nodeDelta
-	window  float64 // share of the time a source waited for credit; part of Blocked
-	limit   float64 // events a second that its own rate lets through, 0 when it has none
-	credit  int64   // max_in_flight of a source in events, 0 when there is none
+	window  float64               // share of the time a source waited for credit; part of Blocked
+	limit   float64               // events a second that its own rate lets through, 0 when it has none
+	credit  int64                 // max_in_flight of a source in events, 0 when there is none
+	breaker *engine.BreakerStatus // nil when it has none
 	in, out []*link
 }
+
+// leftAlone reports whether the node leaves its far side alone because that fails.
+func (n *node) leftAlone() bool { return n.breaker != nil && n.breaker.State != "closed" }
 
 // link is an edge in a picture. Rates are events per second.
 type link struct {
@@ -55,10 +59,13 @@ func draw(b *engine.Status, d deltas) *picture {
 		}
 	}
 	for _, name := range names(b.StageNames, b.Stages) {
-		p.add(name, pipe.KindStage, b.Stages[name].NodeStatus, d.nodes[name])
+		n := p.add(name, pipe.KindStage, b.Stages[name].NodeStatus, d.nodes[name])
+		if c := b.Stages[name].Calls; c != nil {
+			n.breaker = c.Breaker
+		}
 	}
 	for _, name := range names(b.SinkNames, b.Sinks) {
-		p.add(name, pipe.KindSink, b.Sinks[name].NodeStatus, d.nodes[name])
+		p.add(name, pipe.KindSink, b.Sinks[name].NodeStatus, d.nodes[name]).breaker = b.Sinks[name].Breaker
 	}
 	for _, id := range names(b.EdgeNames, b.Edges) {
 		p.connect(id, b.Edges[id], d.edges[id])

@@ -19,6 +19,9 @@ func (p *picture) tell(r *Report, limits []*limit, mixed bool) (say []string) {
 	if p.status.Outcome == engine.Draining || p.status.Outcome == engine.Stopping {
 		say = append(say, fmt.Sprintf("The pipeline is %s: its sources read no more.", p.status.Outcome))
 	}
+	if s := p.status.Stall; s != nil {
+		say = append(say, fmt.Sprintf("The pipeline is %s.", s))
+	}
 	if r.Cause == CauseIdle {
 		say = append(say, p.idleSentence())
 	} else {
@@ -159,6 +162,9 @@ func (n *node) states() []state {
 	throttled := "is held to its rate"
 	if n.delta.retries > 0 {
 		throttled = "pauses between retries"
+	}
+	if n.leftAlone() {
+		throttled = "leaves the far side alone, since its breaker is " + n.breaker.State
 	}
 	list := []state{{"waits for the far side", n.External}, {throttled, n.Throttled}, {"is busy", n.Busy}}
 	for i := range list {

@@ -202,7 +202,7 @@ func TestMetricsExist(t *testing.T) {
 
 // seldom are metrics for questions of one's own, not for the dashboard.
 var seldom = []string{"pipectl_edge_queue_bytes", "pipectl_edge_capacity_bytes", "pipectl_edge_offered_events_total", "pipectl_edge_admitted_events_total",
-	"pipectl_edge_blocked_producers", "pipectl_edge_tripped"}
+	"pipectl_edge_blocked_producers", "pipectl_edge_tripped", "pipectl_node_left_behind_calls", "pipectl_node_left_behind_calls_total"}
 
 var (
 	grouped = regexp.MustCompile(`(?:by|on|ignoring) \(([a-z, ]+)\)`)

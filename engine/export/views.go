@@ -99,6 +99,9 @@ var nodes = []view{
 		queries: []query{{`sum by (node) (pipectl_node_in_flight_events{NODE})`, "{{node}}"}}},
 	{title: "Dead letters", help: "Events per second that leave a node through its failed port.", kind: "timeseries", unit: "eps", width: 8, empty: "no failed port has an edge",
 		queries: []query{{`sum by (node) (rate(pipectl_dead_letter_events_total{NODE}[$__rate_interval]))`, "{{node}}"}}},
+	{title: "Outage", help: "Whether so much fails at the node that it is held back instead of becoming dead letters.", kind: "state-timeline", unit: "none", width: 8, empty: "no failed port has an edge",
+		says:    object{"0": object{"text": "none", "color": "green"}, "1": object{"text": "held back", "color": "red"}},
+		queries: []query{{`max by (node) (pipectl_dead_letter_outage{NODE})`, "{{node}}"}}},
 }
 
 var sources = []view{
@@ -131,6 +134,10 @@ var sinks = []view{
 	{title: "Breaker", help: "State of the circuit breaker of each sink that has one.", kind: "state-timeline", unit: "none", width: 8, empty: "no sink has a breaker",
 		says:    object{"0": object{"text": "closed", "color": "green"}, "1": object{"text": "half-open", "color": "yellow"}, "2": object{"text": "open", "color": "red"}},
 		queries: []query{{`max by (node) (pipectl_sink_breaker_state{NODE})`, "{{node}}"}}},
+	{title: "Breaker opens", help: "How often in an hour the circuit breaker of each sink has opened.", kind: "timeseries", unit: "short", width: 8, empty: "no sink has a breaker",
+		queries: []query{{`sum by (node) (increase(pipectl_sink_breaker_opened_total{NODE}[1h]))`, "{{node}}"}}},
+	{title: "Retries left", help: "Part of the burst of retries that the sink has left. At 0 % its retries wait for their budget.", kind: "timeseries", unit: "percentunit", width: 8,
+		queries: []query{{`min by (node) (pipectl_sink_retry_budget_ratio{NODE})`, "{{node}}"}}},
 	{title: "Writes at a time", help: "Most writes of the sink at a time.", kind: "timeseries", unit: "short", width: 8,
 		queries: []query{{`sum by (node) (pipectl_sink_concurrency_limit{NODE})`, "{{node}}"}}},
 }

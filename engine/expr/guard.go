@@ -9,6 +9,8 @@ import (
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/vm"
+
+	"github.com/pipectl/pipectl/engine/near"
 )
 
 // Guard is a condition over figures of a running pipeline, such as
@@ -101,7 +103,7 @@ func unknownFigure(p *program, slot int, known map[string]any) error {
 	m := mistakef(p.source, at, "there is no figure %s", name)
 	if n := slices.IndexFunc(names, func(n string) bool { return strings.HasPrefix(n, name) }); n >= 0 {
 		m.Hint = "did you mean " + names[n] + "?"
-	} else if best := nearest(name, names); best != "" {
+	} else if best := near.Word(name, names); best != "" {
 		m.Hint = "did you mean " + best + "?"
 	} else if in := hyphenated(names, name); in != "" {
 		m.Hint = "a name with a hyphen is written in brackets, as in " + in
@@ -150,7 +152,3 @@ func fieldPlace(n ast.Node, slot int) (at file.Location) {
 	})
 	return at
 }
-
-// Nearest returns the candidate that was probably meant by name, "" when none
-// is close.
-func Nearest(name string, candidates []string) string { return nearest(name, candidates) }

@@ -10,6 +10,7 @@ import (
 	"github.com/expr-lang/expr/builtin"
 	"github.com/expr-lang/expr/file"
 
+	"github.com/pipectl/pipectl/engine/near"
 	"github.com/pipectl/pipectl/engine/pipe"
 	"github.com/pipectl/pipectl/engine/record"
 )
@@ -176,7 +177,7 @@ func (r *resolver) mistake(at file.Location, format string, args ...any) {
 }
 
 func (r *resolver) suggest(name string, known []string) {
-	if best := nearest(name, known); best != "" {
+	if best := near.Word(name, known); best != "" {
 		r.err.Hint = "did you mean " + strconv.Quote(best) + "?"
 	}
 }

@@ -14,9 +14,9 @@ type answer = func(context.Context, []*pipe.Event) error
 
 // TestManyRetries: after any number of attempts the wait is the maximum.
 func TestManyRetries(t *testing.T) {
-	g := New(&script{}, 0, Retry{Initial: 250 * time.Millisecond, Max: 30 * time.Second}, Options{Log: quiet})
+	g := New(&script{}, Settings{Retry: Retry{Initial: 250 * time.Millisecond, Max: 30 * time.Second}}, Options{Log: quiet})
 	for attempts := 10; attempts < 200; attempts++ {
-		if wait, again := g.next(errors.New("down"), attempts, 0); !again || wait != 30*time.Second {
+		if wait, again := g.set.Retry.next(errors.New("down"), attempts); !again || wait != 30*time.Second {
 			t.Fatalf("attempt %d: waits %v, again %v", attempts, wait, again)
 		}
 	}
@@ -36,7 +36,7 @@ func TestPartialGivesUp(t *testing.T) {
 			}}
 			ctx, cancel := context.WithTimeout(t.Context(), stop)
 			defer cancel()
-			_, err := New(s, 0, r, Options{Log: quiet}).Write(ctx, batch(5))
+			_, err := New(s, Settings{Retry: r}, Options{Log: quiet}).Write(ctx, batch(5))
 			var part *pipe.PartialError
 			if !errors.As(err, &part) || len(part.Items) != 1 || part.Items[0].Index != 3 || want != nil && !errors.Is(part.Items[0].Err, want) {
 				t.Errorf("got %v (%+v), want event 3 to have failed", err, part)
@@ -56,7 +56,7 @@ func TestTimeoutIsRetryable(t *testing.T) {
 			return pipe.Classed(pipe.Permanent, errors.New("cut short"))
 		}
 		s := &script{answers: []answer{slow, ok}}
-		if attempts, err := New(s, time.Second, DefaultRetry, Options{Log: quiet}).Write(t.Context(), batch(1)); err != nil || attempts != 2 {
+		if attempts, err := New(s, Settings{Timeout: time.Second, Retry: DefaultRetry}, Options{Log: quiet}).Write(t.Context(), batch(1)); err != nil || attempts != 2 {
 			t.Errorf("%d attempts, error %v", attempts, err)
 		}
 	})
@@ -69,7 +69,7 @@ func TestStopWins(t *testing.T) {
 		cancel()
 		return pipe.Classed(pipe.Permanent, errors.New("closed"))
 	}}}
-	if _, err := New(s, 0, DefaultRetry, Options{Log: quiet}).Write(ctx, batch(1)); !errors.Is(err, context.Canceled) {
+	if _, err := New(s, Settings{Retry: DefaultRetry}, Options{Log: quiet}).Write(ctx, batch(1)); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the context's error", err)
 	}
 }
@@ -78,7 +78,7 @@ func TestStopWins(t *testing.T) {
 func TestFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{answers: []answer{fails(errors.New("down")), ok}}
-		g := New(s, 0, Retry{Initial: time.Second, Max: time.Second}, Options{Log: quiet})
+		g := New(s, Settings{Retry: Retry{Initial: time.Second, Max: time.Second}}, Options{Log: quiet})
 		during := make(chan bool, 1)
 		time.AfterFunc(time.Second/2, func() { during <- g.record.Failing() })
 		if _, err := g.Write(t.Context(), batch(1)); err != nil || !<-during || g.record.Failing() {

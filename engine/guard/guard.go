@@ -1,32 +1,40 @@
-// Package guard wraps a sink with what keeps one bad moment of the far side
-// from becoming lost events: a time limit per attempt and retries. Guards are
-// applied from the outside in: retry, then timeout, then the sink itself.
+// Package guard wraps a sink, or whatever else calls a far side, with what keeps
+// one bad moment of that side from becoming lost events, or a worse moment for the far side. Each guard is a
+// small wrapper in a file of its own. An attempt to write passes them from the
+// outside in:
+//
+//	deadline     events that are too old are given up
+//	retry        what may work later is tried again, as far as the budget goes
+//	breaker      a far side that fails is left alone for a while
+//	rate limit   no more events and bytes a second than allowed
+//	concurrency  no more attempts at a time than allowed
+//	timeout      one attempt takes no longer than allowed; what ignores it is left behind
+//
+// Whatever waits in them ends its wait when the context of the write ends, when
+// Release is called, and when nothing is left that is worth waiting for.
 package guard
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
 )
 
-// Retry says how failed writes are repeated. Only retryable and throttled
-// errors are; by default without end, which is pressure, not loss.
-type Retry struct {
-	MaxAttempts int           // attempts in all, 0 = no limit
-	MaxElapsed  time.Duration // time since the first attempt, 0 = no limit
-	Initial     time.Duration // first upper bound of the wait
-	Max         time.Duration // largest upper bound of the wait, and the cap of Retry-After
-	Jitter      float64       // the part of each wait that is random, 0 to 1; 1 is "full jitter"
+// Settings say how a sink is guarded. Of the zero value only the retries are at
+// work, without a limit.
+type Settings struct {
+	Timeout     time.Duration // of one attempt; 0 = as long as it takes
+	Deadline    time.Duration // age of an event at which it is given up; 0 = never
+	Retry       Retry
+	Breaker     *Breaker // nil = none
+	Rate        Rate
+	Concurrency Concurrency
+	Batch       Batch
 }
-
-// DefaultRetry is what a sink gets that says nothing.
-var DefaultRetry = Retry{Initial: 100 * time.Millisecond, Max: 30 * time.Second, Jitter: 1}
 
 // ErrReleased is returned by Write for what was not written when Release was
 // called.
@@ -36,40 +44,97 @@ var ErrReleased = errors.New("another sink takes over")
 type Options struct {
 	Log    *slog.Logger
 	Record *Record     // of the attempts; nil for one of its own
-	Meter  *pipe.Meter // External counts attempts, Throttled the pauses between them; nil counts nothing
+	Meter  *pipe.Meter // External counts attempts, Throttled every wait before one; nil for one of its own
+
+	// Predecessor is the guard of the same sink that this one takes over from, with
+	// what it knows of the far side: whether the breaker is open, how much of
+	// the budget is left, how many writes at a time go well.
+	Predecessor *Sink
+
+	// Left is told that a call which ignores its time limit was left behind; with an
+	// error the events fail for that reason and not for the time limit. Back is told
+	// that such a call has come back at last. nil for nobody.
+	Left func() error
+	Back func()
 }
 
-// Sink is a guarded sink.
+// Sink is a guarded sink. Its methods may be called from several goroutines;
+// Write only if the sink itself bears that.
 type Sink struct {
-	inner    pipe.Sink
-	timeout  time.Duration
-	retry    Retry
-	log      *slog.Logger
-	record   *Record
-	external *pipe.Clock
-	pauses   *pipe.Clock
-	release  chan struct{}
-	once     sync.Once
+	inner   pipe.Sink
+	set     Settings
+	log     *slog.Logger
+	record  *Record
+	meter   *pipe.Meter
+	release chan struct{}
+	once    sync.Once
+
+	taking  sync.Once // takes over from before, at the first use
+	before  *Sink
+	budget  *budget
+	breaker *breaker // nil when there is none
+	rate    *limiter
+	gate    *gate
+	sizer   *sizer
+	calls   *calls
+	left    func() error
+	back    func()
 }
 
-// New wraps s. timeout 0 means that an attempt may take as long as it likes.
-func New(s pipe.Sink, timeout time.Duration, r Retry, o Options) *Sink {
-	g := &Sink{inner: s, timeout: timeout, retry: r, log: o.Log, record: o.Record, release: make(chan struct{})}
+// New wraps s, which may be nil if only Call is used.
+func New(s pipe.Sink, set Settings, o Options) *Sink {
+	g := &Sink{inner: s, set: set, log: o.Log, record: o.Record, meter: o.Meter, release: make(chan struct{}), before: o.Predecessor, left: o.Left, back: o.Back}
+	if g.left == nil {
+		g.left = func() error { return nil }
+	}
+	if g.back == nil {
+		g.back = func() {}
+	}
+	if o.Predecessor != nil {
+		g.calls = o.Predecessor.calls
+	} else {
+		g.calls = newCalls(s, set.Concurrency.Max)
+	}
 	if g.record == nil {
 		g.record = &Record{}
 	}
-	if o.Meter != nil {
-		g.external, g.pauses = &o.Meter.External, &o.Meter.Throttled
+	if g.meter == nil {
+		g.meter = &pipe.Meter{}
+	}
+	g.budget, g.rate = newBudget(set.Retry.Budget), newLimiter(set.Rate)
+	g.gate, g.sizer = newGate(set.Concurrency), newSizer(set.Batch)
+	if set.Breaker != nil {
+		g.breaker = newBreaker(*set.Breaker, g.log, g.record)
 	}
 	return g
 }
 
-// Release ends a Write that waits for its next attempt, and one whose attempt
-// then fails: what is not written by then is somebody else's. Calling it twice
-// is allowed.
+// takeOver takes what the predecessor knows. It is called by whatever uses the
+// guard, so that one which is never used takes nothing.
+func (s *Sink) takeOver() *Sink {
+	s.taking.Do(func() {
+		old := s.before
+		if s.before = nil; old == nil {
+			return
+		}
+		old.takeOver()
+		s.budget.inherit(old.budget)
+		s.rate.inherit(old.rate)
+		s.gate.inherit(old.gate)
+		s.sizer.inherit(old.sizer)
+		if s.breaker != nil && old.breaker != nil {
+			s.breaker.inherit(old.breaker)
+		}
+	})
+	return s
+}
+
+// Release ends every wait of every Write, and a Write whose attempt then fails:
+// what is not written by then is somebody else's. Calling it twice is allowed.
 func (s *Sink) Release() { s.once.Do(func() { close(s.release) }) }
 
-func (s *Sink) released() bool {
+// Released reports whether Release was called.
+func (s *Sink) Released() bool {
 	select {
 	case <-s.release:
 		return true
@@ -78,169 +143,49 @@ func (s *Sink) released() bool {
 	}
 }
 
-// Write writes in with retries, waiting as long as they take or until ctx ends.
-// It returns nil, a *pipe.PartialError for events that failed for good or whose
-// retries ctx ended, or one error for all of them, with the number of attempts.
+// Limit returns how many calls of Write may be useful at a time now.
+func (s *Sink) Limit() int { return s.takeOver().gate.allowed() }
+
+// Batch returns the most events and bytes that one Write should get now.
+func (s *Sink) Batch() (events int, bytes int64) {
+	s.takeOver()
+	events, bytes = s.sizer.size(), s.set.Batch.Bytes
+	if n := s.rate.burst(); n > 0 {
+		events = min(events, n)
+	}
+	if n := s.rate.burstBytes(); n > 0 {
+		bytes = min(bytes, n)
+	}
+	return events, bytes
+}
+
+// BreakerStatus returns the state of the breaker; ok is false when there is none.
+func (s *Sink) BreakerStatus() (st BreakerStatus, ok bool) {
+	if s.takeOver().breaker == nil {
+		return st, false
+	}
+	return s.breaker.status(time.Now()), true
+}
+
+// Budget returns which part of the burst of retries is left, 0 to 1.
+func (s *Sink) Budget() float64 { return s.takeOver().budget.left(time.Now()) }
+
+// RateLimit returns the most events a second, 0 when there is no such limit.
+func (s *Sink) RateLimit() float64 { return s.set.Rate.Events }
+
+// Write writes in, waiting as long as the guards say or until ctx ends. It
+// returns nil, a *pipe.PartialError for events that failed for good or were not
+// written because of ctx or Release, or one error for all of them; and how many
+// attempts were made.
 func (s *Sink) Write(ctx context.Context, in []*pipe.Event) (attempts int, err error) {
-	start := time.Now()
-	var lost pipe.PartialError
-	index := []int(nil) // of the events still to write, in the caller's batch; nil = all
-	for attempts = 1; ; attempts++ {
-		err = s.attempt(ctx, in)
-		if err == nil {
-			break
-		}
-		var part *pipe.PartialError
-		if errors.As(err, &part) && !valid(part, len(in)) {
-			err = pipe.Classed(pipe.Permanent, errors.New("the sink reports a failure of an event that it was not given, or reports one twice"))
-		} else if part != nil {
-			in, index, err = s.sift(in, index, part, &lost, attempts)
-			if len(in) == 0 {
-				break
-			}
-		}
-		if ctx.Err() != nil {
-			return attempts, rest(ctx.Err(), index, &lost)
-		}
-		wait, again := s.next(err, attempts, time.Since(start))
-		if !again {
-			return attempts, rest(exhausted(err, attempts, time.Since(start)), index, &lost)
-		}
-		s.note(err, wait)
-		if e := s.pause(ctx, wait); e != nil {
-			return attempts, rest(e, index, &lost)
-		}
-		s.record.retries.Add(1)
-	}
-	if s.record.failing.CompareAndSwap(true, false) {
-		s.log.Info("sink works again", "attempts", attempts, "after", time.Since(start).Round(time.Millisecond))
-	}
-	if len(lost.Items) > 0 {
-		return attempts, &lost
-	}
-	return attempts, nil
+	return s.Call(ctx, in, nil)
 }
 
-// sift separates the failed events of a partial failure: those worth another
-// attempt are returned, the others are added to lost.
-func (s *Sink) sift(in []*pipe.Event, index []int, part *pipe.PartialError, lost *pipe.PartialError, attempts int) (again []*pipe.Event, at []int, err error) {
-	for _, it := range part.Items {
-		i := it.Index
-		if index != nil {
-			i = index[it.Index]
-		}
-		if _, ok := s.next(it.Err, attempts, 0); !ok {
-			lost.Items = append(lost.Items, pipe.ItemError{Index: i, Err: it.Err})
-			continue
-		}
-		again, at, err = append(again, in[it.Index]), append(at, i), it.Err
-	}
-	return again, at, err
-}
-
-// valid reports whether a partial failure names events of a batch of n, each once.
-func valid(part *pipe.PartialError, n int) bool {
-	named := make(map[int]bool, len(part.Items))
-	for _, it := range part.Items {
-		if it.Index < 0 || it.Index >= n || named[it.Index] {
-			return false
-		}
-		named[it.Index] = true
-	}
-	return len(named) > 0
-}
-
-// exhausted names the limit in an error that is not retried any more.
-func exhausted(err error, attempts int, elapsed time.Duration) error {
-	if attempts > 1 {
-		return fmt.Errorf("gave up after %d attempts in %v: %w", attempts, elapsed.Round(time.Millisecond), err)
-	}
-	return err
-}
-
-// rest ends a write with err for the events at index, the rest of the batch
-// having been written or lost before. A nil index means the whole batch.
-func rest(err error, index []int, lost *pipe.PartialError) error {
-	if index == nil {
-		return err
-	}
-	for _, i := range index {
-		lost.Items = append(lost.Items, pipe.ItemError{Index: i, Err: err})
-	}
-	return lost
-}
-
-// attempt is one call of the sink under the time limit.
-func (s *Sink) attempt(ctx context.Context, in []*pipe.Event) error {
-	began, err := s.external.Enter(), errPanic
-	defer func() { s.record.add(s.external.Leave(began), err) }()
-	err = s.limited(ctx, in)
-	return err
-}
-
-// errPanic is the result of an attempt that did not return.
-var errPanic = pipe.Classed(pipe.Poison, errors.New("panic"))
-
-func (s *Sink) limited(ctx context.Context, in []*pipe.Event) error {
-	if s.timeout <= 0 {
-		return s.inner.Write(ctx, in)
-	}
-	limited, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	err := s.inner.Write(limited, in)
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		return pipe.Classed(pipe.Retryable, fmt.Errorf("no answer within timeout %v: %w", s.timeout, err))
-	}
-	return err
-}
-
-// next says how long to wait before the next attempt, and whether there is one.
-func (s *Sink) next(err error, attempts int, elapsed time.Duration) (time.Duration, bool) {
-	class := pipe.ClassOf(err, pipe.Retryable)
-	if class != pipe.Retryable && class != pipe.Throttled {
-		return 0, false
-	}
-	if s.retry.MaxAttempts > 0 && attempts >= s.retry.MaxAttempts {
-		return 0, false
-	}
-	bound := s.retry.Max
-	if shift := attempts - 1; shift < 32 && s.retry.Initial<<shift > 0 {
-		bound = min(bound, s.retry.Initial<<shift)
-	}
-	wait := bound
-	if random := time.Duration(float64(bound) * s.retry.Jitter); random > 0 {
-		wait = bound - random + rand.N(random)
-	}
-	var e *pipe.Error
-	if errors.As(err, &e) && e.RetryAfter > 0 {
-		wait = min(max(wait, e.RetryAfter), s.retry.Max)
-	}
-	if s.retry.MaxElapsed > 0 && elapsed+wait > s.retry.MaxElapsed {
-		return 0, false
-	}
-	return wait, true
-}
-
-func (s *Sink) note(err error, wait time.Duration) {
-	if s.record.failing.CompareAndSwap(false, true) {
-		s.log.Warn("sink fails, retrying", "error", err, "next_attempt_in", wait.Round(time.Millisecond))
-	}
-}
-
-// pause waits before the next attempt.
-func (s *Sink) pause(ctx context.Context, d time.Duration) error {
-	if s.released() {
-		return ErrReleased
-	}
-	defer s.pauses.Leave(s.pauses.Enter())
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-s.release:
-		return ErrReleased
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+// Call is Write for what is no sink: call makes one attempt with some of the
+// events, as Sink.Write would, and is not left behind: that is up to it. What it
+// returns is judged like the errors of a sink.
+func (s *Sink) Call(ctx context.Context, in []*pipe.Event, call func(context.Context, []*pipe.Event) error) (attempts int, err error) {
+	w := write{Sink: s.takeOver(), in: in, call: call}
+	err = w.run(ctx)
+	return w.attempts, w.result(err)
 }

@@ -46,7 +46,7 @@ func TestRetriesUntilItWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := fails(errors.New("connection refused"))
 		s := &script{answers: []func(context.Context, []*pipe.Event) error{down, down, down, ok}}
-		g := New(s, 0, Retry{Initial: time.Second, Max: 3 * time.Second}, Options{Log: quiet})
+		g := New(s, Settings{Retry: Retry{Initial: time.Second, Max: 3 * time.Second}}, Options{Log: quiet})
 		attempts, err := g.Write(t.Context(), batch(2))
 		if err != nil || attempts != 4 || g.record.Retries() != 3 || g.record.Failing() {
 			t.Fatalf("attempts %d, retries %d, failing %v, error %v", attempts, g.record.Retries(), g.record.Failing(), err)
@@ -65,7 +65,7 @@ func TestClassesThatAreNotRetried(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
 			s := &script{answers: []func(context.Context, []*pipe.Event) error{fails(pipe.Classed(class, errors.New("no")))}}
-			attempts, err := New(s, 0, DefaultRetry, Options{Log: quiet}).Write(ctx, batch(1))
+			attempts, err := New(s, Settings{Retry: DefaultRetry}, Options{Log: quiet}).Write(ctx, batch(1))
 			if err == nil || attempts != 1 || pipe.ClassOf(err, "") != class {
 				t.Errorf("%s: %d attempts, error %v", class, attempts, err)
 			}
@@ -78,7 +78,7 @@ func TestLimits(t *testing.T) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{answers: []func(context.Context, []*pipe.Event) error{fails(errors.New("down"))}}
-			attempts, err := New(s, 0, r, Options{Log: quiet}).Write(t.Context(), batch(1))
+			attempts, err := New(s, Settings{Retry: r}, Options{Log: quiet}).Write(t.Context(), batch(1))
 			if err == nil || attempts != wantAttempts || strings.Contains(err.Error(), "gave up after") != (attempts > 1) {
 				t.Errorf("%+v: %d attempts, want %d (error %v)", r, attempts, wantAttempts, err)
 			}
@@ -96,7 +96,7 @@ func TestRetryAfter(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{answers: []func(context.Context, []*pipe.Event) error{
 				fails(&pipe.Error{Class: pipe.Throttled, Err: errors.New("503"), RetryAfter: after}), ok}}
-			if _, err := New(s, 0, Retry{Initial: time.Second, Max: 20 * time.Second}, Options{Log: quiet}).Write(t.Context(), batch(1)); err != nil {
+			if _, err := New(s, Settings{Retry: Retry{Initial: time.Second, Max: 20 * time.Second}}, Options{Log: quiet}).Write(t.Context(), batch(1)); err != nil {
 				t.Fatal(err)
 			}
 			if got := s.at[1].Sub(s.at[0]); got != want {
@@ -120,7 +120,7 @@ func TestPartial(t *testing.T) {
 			fails(&pipe.PartialError{Items: []pipe.ItemError{{Index: 1, Err: poison}, {Index: 2, Err: errors.New("busy")}, {Index: 4, Err: errors.New("busy")}}}),
 			fails(&pipe.PartialError{Items: []pipe.ItemError{{Index: 1, Err: poison}}}),
 		}}
-		_, err := New(s, 0, DefaultRetry, Options{Log: quiet}).Write(t.Context(), batch(5))
+		_, err := New(s, Settings{Retry: DefaultRetry}, Options{Log: quiet}).Write(t.Context(), batch(5))
 		var part *pipe.PartialError
 		if !errors.As(err, &part) || len(part.Items) != 2 || part.Items[0].Index != 1 || part.Items[1].Index != 4 {
 			t.Fatalf("got %v (%+v), want events 1 and 4 to have failed", err, part)
@@ -136,7 +136,7 @@ func TestTimeoutIsPerAttempt(t *testing.T) {
 		hang := func(ctx context.Context, _ []*pipe.Event) error { <-ctx.Done(); return ctx.Err() }
 		s := &script{answers: []func(context.Context, []*pipe.Event) error{hang, hang, ok}}
 		start := time.Now()
-		if _, err := New(s, 2*time.Second, Retry{Initial: time.Second, Max: time.Second}, Options{Log: quiet}).Write(t.Context(), batch(1)); err != nil {
+		if _, err := New(s, Settings{Timeout: 2 * time.Second, Retry: Retry{Initial: time.Second, Max: time.Second}}, Options{Log: quiet}).Write(t.Context(), batch(1)); err != nil {
 			t.Fatal(err)
 		}
 		if got := time.Since(start); got != 6*time.Second {
@@ -151,7 +151,7 @@ func TestStopInterruptsTheWait(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err := New(s, 0, Retry{Initial: time.Hour, Max: time.Hour}, Options{Log: quiet}).Write(ctx, batch(1))
+		_, err := New(s, Settings{Retry: Retry{Initial: time.Hour, Max: time.Hour}}, Options{Log: quiet}).Write(ctx, batch(1))
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 90*time.Second {
 			t.Errorf("returned %v after %v, want the context's error after 90s", err, time.Since(start))
 		}
@@ -162,11 +162,14 @@ func TestStopInterruptsTheWait(t *testing.T) {
 // and every tenth of the range is met about as often (chi-square, 9 degrees of
 // freedom, p = 0.001 at 27.88).
 func TestJitterIsFull(t *testing.T) {
-	g := New(&script{}, 0, Retry{Initial: time.Second, Max: time.Second, Jitter: 1}, Options{Log: quiet})
-	const n = 20000
+	g := New(&script{}, Settings{Retry: Retry{Initial: time.Second, Max: time.Second, Jitter: 1}}, Options{Log: quiet})
+	n := 20000.0
+	if torture {
+		n = 2e6
+	}
 	var bins [10]float64
-	for range n {
-		w, again := g.next(errors.New("down"), 1, 0)
+	for range int(n) {
+		w, again := g.set.Retry.next(errors.New("down"), 1)
 		if !again || w < 0 || w >= time.Second {
 			t.Fatalf("wait %v, again %v", w, again)
 		}
@@ -176,6 +179,7 @@ func TestJitterIsFull(t *testing.T) {
 	for _, b := range bins {
 		chi += math.Pow(b-n/10, 2) / (n / 10)
 	}
+	t.Logf("chi-square %.1f of %.0f waits", chi, n)
 	if chi > 27.88 {
 		t.Errorf("chi-square %.1f over %v: not uniform", chi, bins)
 	}

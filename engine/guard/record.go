@@ -23,6 +23,7 @@ var Bounds = [...]float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 2.5, 5,
 // Record is the account of a sink's attempts. It outlives the guards of one node.
 type Record struct {
 	retries atomic.Int64
+	opened  atomic.Int64
 	failing atomic.Bool
 
 	mu      sync.Mutex // guards what follows
@@ -33,6 +34,9 @@ type Record struct {
 
 // Retries returns how many attempts were repeats.
 func (r *Record) Retries() int64 { return r.retries.Load() }
+
+// Opened returns how often the breaker has opened.
+func (r *Record) Opened() int64 { return r.opened.Load() }
 
 // Failing reports whether the last attempt failed and is being repeated.
 func (r *Record) Failing() bool { return r.failing.Load() }

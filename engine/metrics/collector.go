@@ -29,6 +29,7 @@ var (
 	bottleneck   = describe("bottleneck_info", "gauge", "The node that limits the pipeline now, and the cause; always 1.", "node", "cause")
 	generation   = describe("config_generation", "gauge", "Number of the configuration in force; it rises by 1 with every change.")
 	lastReload   = describe("last_reload_success", "gauge", "1 when the last reload was put in force or there was none, 0 when it was refused.")
+	stalled      = describe("stalled", "gauge", "1 while events are in flight and, though nobody has told them to wait, nothing has moved for limits.stall_after, else 0.")
 	conservation = describe("conservation_error_events", "gauge", "Events that the books cannot account for; anything but 0 is a bug of pipectl.")
 )
 
@@ -70,11 +71,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for name, n := range inOrder(s.Stages) {
 		of := labels{s.Pipeline, name}
 		sendNode(ch, &n.NodeStatus, failing[name], of)
+		sendWork(ch, &n.NodeStatus, failing[name], of)
 		send(ch, stageRows, &n, of)
 	}
 	for name, n := range inOrder(s.Sinks) {
 		of := labels{s.Pipeline, name}
 		sendNode(ch, &n.NodeStatus, failing[name], of)
+		sendWork(ch, &n.NodeStatus, failing[name], of)
 		send(ch, sinkRows, &n, of)
 	}
 	c.sendPipeline(ch, &s)
@@ -97,6 +100,7 @@ func (c *collector) sendPipeline(ch chan<- prometheus.Metric, s *engine.Status) 
 		ch <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, v, append([]string{s.Pipeline}, values...)...)
 	}
 	gauge(generation, float64(s.Generation))
+	gauge(stalled, truth(s.Stall.Stalled()))
 	gauge(conservation, float64(max(s.Balance.Error, -s.Balance.Error)))
 	if c.Last != nil {
 		success, at := c.Last()
@@ -115,6 +119,16 @@ func sendNode(ch chan<- prometheus.Metric, n *engine.NodeStatus, connected bool,
 	send(ch, nodeRows, n, of)
 	if connected || n.DeadLetters > 0 {
 		ch <- prometheus.MustNewConstMetric(deadLetters.desc, prometheus.CounterValue, float64(n.DeadLetters), of[0], of[1])
+	}
+}
+
+// sendWork sends what stages and sinks have besides; whether there is an outage
+// only when their failed port is connected.
+func sendWork(ch chan<- prometheus.Metric, n *engine.NodeStatus, connected bool, of labels) {
+	ch <- prometheus.MustNewConstMetric(leftBehind.desc, prometheus.GaugeValue, float64(n.LeftBehind), of[0], of[1])
+	ch <- prometheus.MustNewConstMetric(leftTotal.desc, prometheus.CounterValue, float64(n.LeftTotal), of[0], of[1])
+	if connected {
+		ch <- prometheus.MustNewConstMetric(outage.desc, prometheus.GaugeValue, truth(n.Outage), of[0], of[1])
 	}
 }
 
@@ -137,7 +151,7 @@ func failedPorts(s *engine.Status) map[string]bool {
 
 // catalogue returns all metrics, each once.
 func catalogue() []*about {
-	all := []*about{nodeEvents, deadLetters, bottleneck, generation, lastReload, conservation}
+	all := []*about{nodeEvents, deadLetters, outage, leftBehind, leftTotal, bottleneck, generation, lastReload, stalled, conservation}
 	all = append(all, abouts(edgeRows)...)
 	all = append(all, abouts(nodeRows)...)
 	all = append(all, abouts(sourceRows[1:])...) // nodeEvents is there already

@@ -30,11 +30,14 @@ var nodeRows = []row[engine.NodeStatus]{
 		func(s *engine.NodeStatus) float64 { return float64(s.InFlight) }),
 }
 
-// nodeEvents and deadLetters are about nodes of more than one kind.
+// These are about nodes of more than one kind.
 var (
 	nodeEvents = nodeMetric("node_events_total", "counter",
 		"Events by what became of them at the node: in (taken, or read by a source), out (handed on, or confirmed by a sink), filtered, merged, failed.", "direction")
 	deadLetters = nodeMetric("dead_letter_events_total", "counter", "Events that left the node through its failed port.")
+	leftBehind  = nodeMetric("node_left_behind_calls", "gauge", "Calls of the node that ignored their timeout, were left behind and have not come back.")
+	leftTotal   = nodeMetric("node_left_behind_calls_total", "counter", "Calls of the node that ignored their timeout and were left behind.")
+	outage      = nodeMetric("dead_letter_outage", "gauge", "1 while so much fails at the node that it is held back instead of becoming dead letters, else 0.")
 )
 
 var sourceRows = []row[engine.SourceStatus]{
@@ -92,6 +95,20 @@ var sinkRows = []row[engine.SinkStatus]{
 		func(s *engine.SinkStatus) float64 { return float64(s.Retries) }),
 	maybe(nodeMetric("sink_concurrency_limit", "gauge", "Most writes of the sink at a time."),
 		func(s *engine.SinkStatus) (float64, bool) { return float64(s.Concurrency), s.Concurrency > 0 }),
+	number(nodeMetric("sink_retry_budget_ratio", "gauge", "Part of the burst of retries that the sink has left, 0 to 1."),
+		func(s *engine.SinkStatus) float64 { return s.RetryBudget }),
+	maybe(nodeMetric("sink_breaker_state", "gauge", "Circuit breaker of the sink: 0 closed, 1 half-open, 2 open."), func(s *engine.SinkStatus) (float64, bool) {
+		if s.Breaker == nil {
+			return 0, false
+		}
+		return float64(s.Breaker.Level), true
+	}),
+	maybe(nodeMetric("sink_breaker_opened_total", "counter", "How often the circuit breaker of the sink has opened."), func(s *engine.SinkStatus) (float64, bool) {
+		if s.Breaker == nil {
+			return 0, false
+		}
+		return float64(s.Breaker.Opened), true
+	}),
 	histogram(nodeMetric("end_to_end_seconds", "histogram", "Time from the read of an event by its source to its confirmation by the sink."),
 		func(s *engine.SinkStatus) engine.Histogram { return s.EndToEnd }),
 }

@@ -62,7 +62,7 @@ type Group struct {
 	bytes     int64        // accounted bytes read
 	open      atomic.Int64 // messages not settled
 	resident  atomic.Int64 // instances in the memory of chunks and slabs
-	returned  atomic.Bool  // one of them was returned
+	pinned    atomic.Bool  // somebody may look at them after they are settled
 }
 
 type origin struct {
@@ -193,12 +193,27 @@ func settleRun(events []*Event, o Outcome, mark bool) []*Event {
 	}
 	if g != nil {
 		if o == Returned {
-			g.returned.Store(true)
+			g.pinned.Store(true)
 		}
 		g.release(messages)
 		g.depart(residents)
 	}
 	return events[n:]
+}
+
+// Pin keeps the memory of events, and of what they were made of, from being used
+// again once they are settled: for a call that was left behind and still looks at
+// it. The engine calls it before it settles them.
+func Pin(events []*Event) {
+	for _, e := range events {
+		if e.group == nil {
+			continue
+		}
+		e.group.pinned.Store(true)
+		if m, ok := e.group.acks.(*merged); ok {
+			Pin(m.parents)
+		}
+	}
 }
 
 func doubleSettle(e *Event, o Outcome) {
@@ -253,7 +268,10 @@ func merge(parents []*Event) *Event {
 	g := &Group{acks: &merged{parents: parents}, origins: make([]origin, 1), events: 1}
 	if p := first.group; p != nil {
 		g.source, g.partition, g.read, g.seq = p.source, p.partition, p.read, p.seq
-		g.origins[0].pos = first.Position()
+		g.origins[0].pos = first.offset()
+		if token, ok := first.token().(Replayed); ok {
+			g.tokens = []any{token} // the identity is the first parent's; nobody is told the result
+		}
 		if p.line > 0 {
 			g.line = p.line + int64(first.index)
 		}

@@ -131,6 +131,7 @@ func TestSplitKeepsMessageOpen(t *testing.T) {
 	o := NewOut(1)
 	bodies := []record.Body{record.FromText([]byte("a")), record.FromText([]byte("b")), record.FromText([]byte("c"))}
 	o.Split(events[0], bodies)
+	o.Enter()
 	parts := o.Port(0)
 	ids := map[string]bool{}
 	for i, p := range parts {
@@ -201,6 +202,44 @@ func TestMessagesWithTokens(t *testing.T) {
 	}
 }
 
+// TestEachMessageWithToken: what is added after Each is a message with that token
+// each, beside those that have none.
+func TestEachMessageWithToken(t *testing.T) {
+	told := map[any][]Outcome{}
+	l := NewLedger(Window{}, settled(func(token any, o Outcome) { told[token] = append(told[token], o) }))
+	var b Batch
+	b.Reset(l, "dir", 1)
+	b.Add(record.FromText([]byte("0")), 1)
+	b.Each("a")
+	b.Add(record.FromText([]byte("1")), 2)
+	b.Fail(record.FromText([]byte("2")), 3, fmt.Errorf("broken"))
+	b.Each(nil)
+	b.AddText([]byte("3"), 4)
+	events, failed, g := b.Take(time.Now())
+	l.Count(g)
+	SettleEmpty(g)
+	Settle(events, Delivered)
+	Settle([]*Event{failed[0].Event}, DeadLettered)
+	if len(told) != 1 || fmt.Sprint(told["a"]) != "[delivered dead_lettered]" {
+		t.Errorf("told %v, want the two results of a", told)
+	}
+	if got := l.Tally(); got.Read != 4 || got.Acked != 4 || g.Events() != 4 {
+		t.Errorf("tally %+v, want 4 read and acked", got)
+	}
+	b.Reset(l, "dir", 2)
+	b.Add(record.FromText([]byte("4")), 5)
+	events, _, g = b.Take(time.Now())
+	l.Count(g)
+	if Settle(events, Delivered); len(told["a"]) != 2 {
+		t.Error("the token outlived its batch")
+	}
+}
+
+// settled is a function as a Settler.
+type settled func(token any, o Outcome)
+
+func (f settled) Settled(token any, o Outcome) { f(token, o) }
+
 func TestUndecidedNeverAcks(t *testing.T) {
 	l := NewLedger(Window{}, nil)
 	events, _ := read(l, "p", 0, 2)
@@ -210,4 +249,81 @@ func TestUndecidedNeverAcks(t *testing.T) {
 	if len(o.Failed()) != 1 || o.Failed()[0].Event != events[1] {
 		t.Fatalf("failed %v, want the forgotten event", o.Failed())
 	}
+}
+
+// TestLateStepEntersNothing: what a step has made is nowhere in the books until it
+// is entered: a step whose result is thrown away has changed nothing.
+func TestLateStepEntersNothing(t *testing.T) {
+	l := NewLedger(Window{}, nil)
+	events, g := read(l, "p", 0, 1)
+	own := *events[0] // what goes on
+	o := NewOut(2)
+	c := o.Copy(events[0])
+	o.EmitTo(1, c)
+	o.Split(events[0], []record.Body{record.FromText([]byte("a")), record.FromText([]byte("b"))})
+	Settle([]*Event{&own}, Delivered)
+	if got := l.Tally(); got.Acked != 1 || got.OpenEvents != 0 || g.resident.Load() != 0 {
+		t.Errorf("tally %+v, %d in memory; want the message settled in spite of the step", got, g.resident.Load())
+	}
+}
+
+// TestEnter: copies and parts that are entered must all be settled; a copy that was
+// not decided about is forgotten.
+func TestEnter(t *testing.T) {
+	l := NewLedger(Window{}, nil)
+	events, _ := read(l, "p", 0, 1)
+	o := NewOut(2)
+	o.Copy(events[0]) // and forgets it
+	o.EmitTo(1, o.Copy(events[0]))
+	o.Split(events[0], []record.Body{record.FromText([]byte("a")), record.FromText([]byte("b"))})
+	o.Enter()
+	if c := o.Counts(); c.Created != 2 || !o.Complete(1) {
+		t.Errorf("counts %+v, want 2 made and all decided about", c)
+	}
+	Settle(o.Port(0), Delivered)
+	if l.Tally().Acked != 0 {
+		t.Error("acked while the copy is open")
+	}
+	Settle(o.Port(1), Delivered)
+	if l.Tally().Acked != 1 {
+		t.Error("not acked after the copy")
+	}
+}
+
+// TestPin: the memory of pinned events is not used again, nor that of the events
+// that they were made of.
+func TestPin(t *testing.T) {
+	f := func(name string, want bool, do func(b *Batch, events []*Event) []*Event) {
+		t.Helper()
+		chunks := NewChunks(16)
+		l := NewLedger(Window{}, nil)
+		var b Batch
+		k := chunks.Get()
+		b.Reset(l, "src", 1)
+		b.Keep(k)
+		b.AddText(append(k.Mem[:0], "one"...), 1)
+		b.AddText(append(k.Mem[:3], "two"...), 2)
+		events, _, g := b.Take(time.Now())
+		l.Count(g)
+		k.Release()
+		Settle(do(&b, events), Delivered)
+		if again := chunks.Get() == k; again != want {
+			t.Errorf("%s: used again %v, want %v", name, again, want)
+		}
+	}
+	f("settled", true, func(_ *Batch, e []*Event) []*Event { return e })
+	f("pinned", false, func(_ *Batch, e []*Event) []*Event { Pin(e[1:]); return e })
+	merged := func(e []*Event) *Event {
+		o := NewOut(1)
+		for _, x := range e {
+			o.Hold(x)
+		}
+		return o.Merge(e, record.FromText([]byte("both")))
+	}
+	f("merged", true, func(_ *Batch, e []*Event) []*Event { return []*Event{merged(e)} })
+	f("merged and pinned", false, func(_ *Batch, e []*Event) []*Event {
+		m := []*Event{merged(e)}
+		Pin(m)
+		return m
+	})
 }

@@ -21,13 +21,15 @@ type Batch struct {
 	slabs   *Supply[[]Event]
 	slab    *slab // the events of the next Adds are in it, from used on
 	used    int
-	kept    bool // the group holds slab
+	filled  int64 // accounted bytes of the events in slab
+	kept    bool  // the group holds slab
 	group   *Group
 	meta    *meta
 	origins []origin
 	tokens  []any
 	weights []int32
 	inside  bool // between Begin and End
+	each    any  // token of the messages that Add and Fail make; nil for none
 	bytes   int64
 }
 
@@ -43,7 +45,7 @@ func (b *Batch) Reset(acks Acks, source string, seq uint64) {
 	b.group = &Group{acks: acks, source: source, seq: seq}
 	b.origins = make([]origin, 0, max(16, min(cap(b.origins), 4096)))
 	b.lendCells()
-	b.tokens, b.weights, b.meta, b.inside, b.kept, b.bytes = nil, nil, nil, false, false, 0
+	b.tokens, b.weights, b.each, b.meta, b.inside, b.kept, b.bytes = nil, nil, nil, nil, false, false, 0
 }
 
 // From names the partition (a file, a topic partition) of the batch and the
@@ -70,12 +72,29 @@ func (b *Batch) SetMeta(key, value string) {
 // broker message): what Add appends until End is settled as one, and
 // Settler.Settled is called with token once all of it is.
 func (b *Batch) Begin(token any) {
-	for len(b.tokens) < len(b.origins) { // messages before it have none
-		b.tokens, b.weights = append(b.tokens, nil), append(b.weights, 1)
-	}
+	b.padTokens()
 	b.origins = append(b.origins, origin{})
 	b.tokens, b.weights = append(b.tokens, token), append(b.weights, 0)
 	b.inside = true
+}
+
+// Each gives a token to every message that is added from now on, as Begin does for
+// one that holds several events: for what makes messages of its own, such as a
+// codec.
+func (b *Batch) Each(token any) {
+	b.padTokens()
+	b.each = token
+}
+
+// padTokens says of the messages so far, if they do not know of tokens, that they
+// have none.
+func (b *Batch) padTokens() {
+	if b.tokens == nil {
+		b.tokens, b.weights = make([]any, 0, cap(b.origins)), make([]int32, 0, cap(b.origins))
+	}
+	for len(b.tokens) < len(b.origins) {
+		b.tokens, b.weights = append(b.tokens, nil), append(b.weights, 1)
+	}
 }
 
 // End closes the message opened by Begin. A message without events is settled
@@ -119,7 +138,7 @@ func (b *Batch) enter(e *Event, pos int64) {
 	if !b.inside {
 		b.origins = append(b.origins, origin{})
 		if b.tokens != nil {
-			b.tokens, b.weights = append(b.tokens, nil), append(b.weights, 0)
+			b.tokens, b.weights = append(b.tokens, b.each), append(b.weights, 0)
 		}
 	}
 	i := len(b.origins) - 1
@@ -134,6 +153,7 @@ func (b *Batch) enter(e *Event, pos int64) {
 	e.decided, e.dead, e.settled, e.detached = 0, false, false, false
 	e.Weigh()
 	b.bytes += int64(e.size)
+	b.filled += int64(e.size)
 }
 
 // Len returns how many events the batch holds, failed ones included.

@@ -51,6 +51,20 @@ type Env struct {
 	MaxEventBytes int          // largest allowed payload of one event, in bytes
 	Meter         *Meter       // where the component counts what it waits for; never nil
 	Predecessor   any          // the running component that this one takes over from, else nil
+	Inside        Inside       // the pipeline itself, as its own events; nil when there is none
+}
+
+// Inside is a running pipeline as a component of it may see it: to make events of
+// it, never to change it.
+type Inside interface {
+	// StatusJSON returns the figures of this moment as a JSON object, which is the
+	// caller's. It may be called at any time and waits for no data.
+	StatusJSON() ([]byte, error)
+	// Follow calls f with every message that the pipeline logs, at a level that is
+	// logged at all, with the node it is about or "", until stop is called. f is called
+	// from the goroutine that logs, must not block and must not log; it may still be
+	// called while stop runs, not after.
+	Follow(f func(node string, r slog.Record)) (stop func())
 }
 
 // Opener is a component that must be prepared: files opened, ports bound.
@@ -95,10 +109,37 @@ type Holder interface {
 	Capacity() int
 }
 
+// Timely is a Holder that gives up by the clock alone what it holds (window): it
+// never waits for a number of events.
+type Timely interface {
+	// Timely does nothing; to have it is to be Timely.
+	Timely()
+}
+
 // Paced is a stage that wants few events at a time, because it waits for each.
 type Paced interface {
 	// MaxBatch returns the most events one Process should get, at least 1.
 	MaxBatch() int
+}
+
+// Caller is a stage that asks somebody outside and waits for the answer. It gets
+// the guards of a sink: deadline, retry, breaker and rate_limit, and timeout is
+// for one attempt. The engine counts the time of its Process as waiting for the
+// far side, so it must not count it as well.
+//
+// It decides about an event once it has the answer for it. An error of Process is
+// the far side's, and judged by its class: while it may go away, Process is called
+// again with the events that are not decided about.
+type Caller interface {
+	// CallsOut does nothing; to have it is to be a Caller.
+	CallsOut()
+}
+
+// Lengthy is a stage whose calls take long because it was told so (delay). It is
+// not taken for one that hangs.
+type Lengthy interface {
+	// Lasts returns how long one call may take. It may be called at any time.
+	Lasts() time.Duration
 }
 
 // Committer is a source that keeps a position per partition (file, Kafka).
@@ -152,7 +193,8 @@ type Progresser interface {
 
 // Rejecter is a source that turns clients away.
 type Rejecter interface {
-	// Rejected returns how many requests were refused, by status code.
+	// Rejected returns how many requests were refused, by status code. It may be
+	// called at any time.
 	Rejected() map[string]int64
 }
 

@@ -10,8 +10,8 @@ import (
 // Class says what can be done about an error.
 type Class string
 
-// The classes. An error without one is Retryable when it comes from a sink and
-// Permanent when it comes from a stage.
+// The classes. An error without one is Retryable when it comes from a sink or a Caller, and
+// Permanent when it comes from a stage that is no Caller.
 const (
 	Retryable Class = "retryable" // timeouts, connections, 5xx: try again
 	Throttled Class = "throttled" // the far side asks to wait

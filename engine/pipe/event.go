@@ -109,6 +109,14 @@ func (e *Event) Time() time.Time {
 // Position returns the event's position in its partition, in the source's own
 // unit (the byte after the line for files), or 0.
 func (e *Event) Position() int64 {
+	if p := e.Past(); p != nil {
+		return p.Position
+	}
+	return e.offset()
+}
+
+// offset is the position of the event's message in what its source reads now.
+func (e *Event) offset() int64 {
 	if e.group == nil || int(e.index) >= len(e.group.origins) {
 		return 0
 	}
@@ -119,6 +127,9 @@ func (e *Event) Position() int64 {
 // ID after any crash or replay. It is 16 hexadecimal digits, the FNV-1a hash of
 // source, partition, position and part.
 func (e *Event) ID() string {
+	if p := e.Past(); p != nil {
+		return partID(p.ID, e.split)
+	}
 	h := fnv.New64a()
 	if g := e.group; g != nil {
 		h.Write([]byte(g.source))
@@ -138,6 +149,9 @@ func (e *Event) ID() string {
 // Origin says where the event came from, for people: "access.log:8899", or the
 // source's name where there are no lines.
 func (e *Event) Origin() string {
+	if p := e.Past(); p != nil {
+		return p.Origin
+	}
 	g := e.group
 	switch {
 	case g == nil:
@@ -152,6 +166,9 @@ func (e *Event) Origin() string {
 
 // Source returns the name of the source node that read the event.
 func (e *Event) Source() string {
+	if p := e.Past(); p != nil {
+		return p.Source
+	}
 	if e.group == nil {
 		return ""
 	}

@@ -155,7 +155,9 @@ func TestMemoryIsUsedAgain(t *testing.T) {
 	f("fork of a detached", true, func(e []*Event) { Fork(e[0].Detach()); Settle(e[1:], Delivered) })
 	f("returned", false, func(e []*Event) { Settle(e[:1], Returned); Settle(e[1:], Delivered) })
 	f("split", false, func(e []*Event) {
-		NewOut(1).Split(e[0], []record.Body{e[0].Body, e[0].Body})
+		o := NewOut(1)
+		o.Split(e[0], []record.Body{e[0].Body, e[0].Body})
+		o.Enter()
 		Settle(e, Delivered)
 	})
 }

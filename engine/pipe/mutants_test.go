@@ -3,7 +3,7 @@ package pipe
 import (
 	"testing"
 
-	"github.com/pipectl/pipectl/engine/internal/mutant"
+	"github.com/pipectl/pipectl/engine/pipetest/mutant"
 )
 
 // TestMutants proves the tests of this package: see package mutant.
@@ -26,7 +26,7 @@ var mutants = []mutant.Mutant{
 	{Name: "forks of a batch are not counted", File: "ack.go", Tests: "TestForkAll",
 		Old: "atomic.AddInt32(&g.origins[e.index].open, 1)\n", New: ""},
 	{Name: "parts are not counted", File: "out.go", Tests: "TestSplitKeepsMessageOpen",
-		Old: "atomic.AddInt32(&e.group.origins[e.index].open, int32(len(bodies)-1))", New: ""},
+		Old: "atomic.AddInt32(&x.group.origins[x.index].open, x.n)", New: "_ = atomic.AddInt32"},
 	{Name: "a second outcome is ignored in tests", File: "ack.go", Tests: "TestSecondOutcomePanics",
 		Old: "if testing.Testing() {", New: "if !testing.Testing() {"},
 	{Name: "a second outcome counts", File: "ack.go", Tests: "TestSecondOutcomePanics",
@@ -98,7 +98,7 @@ var mutants = []mutant.Mutant{
 	{Name: "memory is never given back", File: "supply.go", Tests: "TestMemoryIsUsedAgain",
 		Old: "n == 0 || g.resident.Add(-n) != 0", New: "true"},
 	{Name: "returned memory is used again", File: "supply.go", Tests: "TestMemoryIsUsedAgain",
-		Old: "if g.returned.Load() {", New: "if false {"},
+		Old: "if g.pinned.Load() {", New: "if false {"},
 	{Name: "a detached event does not leave", File: "event.go", Tests: "TestMemoryIsUsedAgain",
 		Old: "e.group.depart(1)", New: ""},
 	{Name: "a detached event leaves twice", File: "ack.go", Tests: "TestMemoryIsUsedAgain",
@@ -108,7 +108,13 @@ var mutants = []mutant.Mutant{
 	{Name: "forks of a batch have no memory", File: "ack.go", Tests: "TestMemoryIsUsedAgain",
 		Old: "g.resident.Add(residents)", New: ""},
 	{Name: "parts have no memory", File: "out.go", Tests: "TestMemoryIsUsedAgain",
-		Old: "e.group.resident.Add(int64(len(bodies) - 1))", New: ""},
+		Old: "x.group.resident.Add(int64(x.n))", New: ""},
+	{Name: "parts are entered before the step is over", File: "out.go", Tests: "TestLateStepEntersNothing",
+		Old: "o.extra = append(o.extra, growth{e.group, e.index, e.detached, int32(n)})", New: "o.extra = append(o.extra, growth{e.group, e.index, e.detached, 0})\n\t\tatomic.AddInt32(&e.group.origins[e.index].open, int32(n))"},
+	{Name: "pinned memory is used again", File: "ack.go", Tests: "TestPin",
+		Old: "\t\te.group.pinned.Store(true)\n\t\tif m", New: "\t\tif m"},
+	{Name: "the parents of a pinned event are not pinned", File: "ack.go", Tests: "TestPin",
+		Old: "\t\t\tPin(m.parents)\n", New: "\t\t\t_ = m\n"},
 	{Name: "a batch does not keep its buffer", File: "supply.go", Tests: "TestMemoryIsUsedAgain",
 		Old: "k.refs.Add(1)", New: ""},
 	{Name: "a batch does not keep its events", File: "supply.go", Tests: "TestEventsAreUsedAgain",

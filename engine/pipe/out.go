@@ -31,6 +31,7 @@ type Out struct {
 	double   int64
 	scratch  []byte
 	copies   []*Event            // made by Copy in this step
+	extra    []growth            // instances that Settle must wait for, not entered yet
 	kept     map[*Event]struct{} // held beyond their step; nil until Hold
 }
 
@@ -105,11 +106,11 @@ func (o *Out) Fail(e *Event, err error) {
 // Copy returns another instance of e for another port (route's mode all). The
 // copy needs an EmitTo of its own; e needs its own verdict too.
 func (o *Out) Copy(e *Event) *Event {
-	c := Fork(e)
+	c := *e
 	c.decided = 0
 	o.created++
-	o.copies = append(o.copies, c)
-	return c
+	o.copies = append(o.copies, &c)
+	return &c
 }
 
 // Split ends e by emitting one event per body in its place, in order, through
@@ -123,10 +124,7 @@ func (o *Out) Split(e *Event, bodies []record.Body) {
 		o.double++
 		return
 	}
-	atomic.AddInt32(&e.group.origins[e.index].open, int32(len(bodies)-1))
-	if !e.detached {
-		e.group.resident.Add(int64(len(bodies) - 1))
-	}
+	o.grow(e, len(bodies)-1)
 	o.created += int64(len(bodies) - 1)
 	proto := *e
 	e.Body = bodies[0]
@@ -210,15 +208,43 @@ func (o *Out) FailUndecided(in []*Event, err error) {
 	}
 }
 
-// DropLostCopies takes back the copies that a step made and then, because it
-// panicked or failed, did not decide about. Engine only.
-func (o *Out) DropLostCopies() {
-	for i, c := range o.copies {
-		if c.decided != o.step {
+// growth is instances that a step has made of one event.
+type growth struct {
+	group    *Group
+	index    uint32
+	detached bool
+	n        int32
+}
+
+func (o *Out) grow(e *Event, n int) {
+	if n > 0 {
+		o.extra = append(o.extra, growth{e.group, e.index, e.detached, int32(n)})
+	}
+}
+
+// Enter enters what the step has made into the accounts of its messages. Until
+// then nothing outside the Out knows of it, so a step whose result is thrown away
+// has changed nothing. The engine calls it once the step is over and its
+// result counts, before it settles or sends any event of it. Copies that the step
+// made and then, because it panicked or failed, did not decide about are
+// forgotten. Engine and tests only.
+func (o *Out) Enter() {
+	for _, c := range o.copies {
+		if c.decided == o.step {
+			o.grow(c, 1)
+		} else {
 			o.created--
-			Settle(o.copies[i:i+1], Delivered) // the best outcome: it changes no result
 		}
 	}
+	for _, x := range o.extra {
+		atomic.AddInt32(&x.group.origins[x.index].open, x.n)
+		if !x.detached {
+			x.group.resident.Add(int64(x.n))
+		}
+	}
+	clear(o.copies)
+	clear(o.extra)
+	o.copies, o.extra = o.copies[:0], o.extra[:0]
 }
 
 // TakeKept returns the events that are still held and forgets them: for a holder
@@ -265,7 +291,8 @@ func (o *Out) Reset() {
 	clear(o.filtered)
 	clear(o.failed)
 	clear(o.copies)
-	o.copies = o.copies[:0]
+	clear(o.extra)
+	o.copies, o.extra = o.copies[:0], o.extra[:0]
 	o.filtered, o.failed = o.filtered[:0], o.failed[:0]
 	o.unrouted, o.created, o.merged, o.held, o.released, o.double, o.decided = 0, 0, 0, 0, 0, 0, 0
 	o.step = steps.Add(1)

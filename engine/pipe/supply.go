@@ -12,8 +12,8 @@ import (
 // goroutines.
 //
 // So settling is the moment after which neither an event nor its bytes may be
-// touched. A group with an event that was returned leaves its pieces to the
-// garbage collector: somebody who ignored a stop may still look at them.
+// touched. A group with an event that was returned or pinned leaves its pieces to
+// the garbage collector: somebody who ignored a stop may still look at them.
 type Supply[T any] struct {
 	fresh func() T
 
@@ -84,16 +84,22 @@ type slab = Piece[[]Event]
 // enough that one event left behind pins little (about 6 KiB).
 const slabEvents = 64
 
+// slabBytes is how many bytes the events of a slab have before no more are added:
+// as long as one of them is in use, and until its memory is used again, a slab pins
+// the read buffers of all. So one that has more is not used again, either.
+const slabBytes = 128 << 10
+
 // newEvent returns memory for the next event, kept until the batch is settled.
 func (b *Batch) newEvent() *Event {
-	if b.slab == nil || b.used == slabEvents {
-		if b.slab != nil {
+	full := b.filled >= slabBytes
+	if b.slab == nil || b.used == slabEvents || full {
+		if b.slab != nil && !full {
 			b.slab.Release()
 		}
 		if b.slabs == nil {
 			b.slabs = &Supply[[]Event]{fresh: func() []Event { return make([]Event, slabEvents) }}
 		}
-		b.slab, b.used, b.kept = b.slabs.Get(), 0, false
+		b.slab, b.used, b.filled, b.kept = b.slabs.Get(), 0, 0, false
 	}
 	if !b.kept {
 		b.kept = true
@@ -143,7 +149,7 @@ func (g *Group) depart(n int64) {
 	}
 	chunks, slabs, cells := g.chunks, g.slabs, g.cells
 	g.chunks, g.slabs, g.cells = nil, nil, nil // a detached event may keep the group for long
-	if g.returned.Load() {
+	if g.pinned.Load() {
 		return
 	}
 	for _, k := range chunks {

@@ -181,6 +181,7 @@ func orNone(err error) error {
 
 // take moves the decisions of one step out of the Out and settles them.
 func (r *stageRun) take() error {
+	r.out.Enter()
 	c := r.out.Counts()
 	r.addCounts(c)
 	var errs []error

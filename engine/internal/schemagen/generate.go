@@ -129,6 +129,12 @@ func (g *generator) nodes(kind pipe.Kind) properties {
 	return append(properties{{string(kind), node}, {string(kind) + "_options", options}}, components...)
 }
 
+// guarded reports whether a component has the keys of those that call out.
+func guarded(kind pipe.Kind, component any) bool {
+	_, calls := component.(pipe.Caller)
+	return calls || kind != pipe.KindStage
+}
+
 func without(ps properties, name string) (rest properties) {
 	for _, p := range ps {
 		if p.name != name {
@@ -148,7 +154,7 @@ func (g *generator) component(kind pipe.Kind, typ string) *schema {
 	all := properties{{"type", &schema{Const: typ}}}
 	all = append(all, s.Properties...)
 	for _, f := range config.DescribeNode(kind) {
-		if f.Name != "type" {
+		if f.Name != "type" && (!f.Outward || guarded(kind, c.New())) {
 			all = append(all, property{f.Name, ref(string(kind) + "_options/properties/" + f.Name)})
 		}
 	}

@@ -208,7 +208,7 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 		}
 	}
 	got := doc.Defs["sink_options"].Properties["retry"].Description
-	if want := "retry says how often a write that may succeed later is tried again."; got != want {
+	if want := "retry says how often a write that may succeed later is tried again. Of stages, only those that call out have it."; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	var keys []string

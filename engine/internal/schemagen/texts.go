@@ -84,10 +84,11 @@ var texts = map[reflect.Type]func() *schema{
 // shortFor says for what may be a text or a mapping which key of the mapping the
 // text stands for.
 var shortFor = map[reflect.Type]string{
-	reflect.TypeFor[config.Buffer](): "events",
-	reflect.TypeFor[config.Policy](): "type",
-	reflect.TypeFor[codec.Codec]():   "type",
-	reflect.TypeFor[sources.Pace]():  "rate",
+	reflect.TypeFor[config.Buffer]():     "events",
+	reflect.TypeFor[config.Policy]():     "type",
+	reflect.TypeFor[codec.Codec]():       "type",
+	reflect.TypeFor[sources.Pace]():      "rate",
+	reflect.TypeFor[stages.Conversion](): "type",
 }
 
 // aboveZero ends the names of definitions that forbid zero.
