@@ -22,8 +22,10 @@ type job struct {
 	workers int
 	retired bool
 	ended   bool
+	prev    *job          // the one before it, until nobody works on that
+	next    *job          // the one in its place, once it is retired
 	closing func()        // closes the component; nil when the next job has the same
-	left    chan struct{} // closed once it is retired and nobody works on it
+	left    chan struct{} // closed once it is retired and nobody works on it or on one before it
 }
 
 func newJob(ctx context.Context) job {
@@ -48,21 +50,43 @@ func (j *job) leave() {
 	j.end()
 }
 
-// retire is called when another job is in its place. With replaced its component
-// is not used any more: calls that go on for longer than handover are ended, and
-// closing, if not nil, is called once nobody works on j; it must not wait.
-func (j *job) retire(replaced bool, closing func()) {
+// retire is called when next is in its place. With replaced its component is not
+// used any more: calls that go on for longer than handover are ended, and closing,
+// if not nil, is called once nobody works on j; it must not wait.
+func (j *job) retire(next *job, replaced bool, closing func()) {
+	next.follow(j)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.retired, j.closing = true, closing
+	j.retired, j.next, j.closing = true, next, closing
 	if replaced {
-		time.AfterFunc(handover, j.cancel)
+		time.AfterFunc(handover, j.callOff)
 	}
 	j.end()
 }
 
+// follow sets the job before j, which may have the same component; nil when that is
+// left.
+func (j *job) follow(prev *job) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.prev = prev
+	j.end()
+}
+
+// callOff ends the calls of j, and those of jobs before it: a worker whose step has
+// outlasted several reloads is at an early one.
+func (j *job) callOff() {
+	for j != nil {
+		j.cancel()
+		j.mu.Lock()
+		prev := j.prev
+		j.mu.Unlock()
+		j = prev
+	}
+}
+
 func (j *job) end() {
-	if !j.retired || j.workers > 0 || j.ended {
+	if !j.retired || j.workers > 0 || j.prev != nil || j.ended {
 		return
 	}
 	j.ended = true
@@ -71,4 +95,5 @@ func (j *job) end() {
 	if j.closing != nil {
 		j.closing()
 	}
+	j.next.follow(nil)
 }

@@ -162,7 +162,7 @@ stages: {busy: {type: probe, workers: 32, ordered: false}}
 sinks: {out: {type: probe}}
 edges: [{from: in, to: busy, buffer: 256}, {from: busy, to: out, buffer: `+buffer+`}]
 `)
-			part[*probeSource](t, e, "in").read = bursts(blocks(5000, size), 100)
+			part[*probeSource](t, e, "in").read = bursts(blocks(5000, size), 40)
 			open := gateSink(part[*probeSink](t, e, "out"))
 			if hang {
 				part[*probeStage](t, e, "busy").process = func(_ context.Context, in []*pipe.Event, out *pipe.Out) error {
@@ -192,15 +192,16 @@ edges: [{from: in, to: busy, buffer: 256}, {from: busy, to: out, buffer: `+buffe
 	f("handed on", "1", false)
 }
 
-// bursts makes a Read wait a moment after so many calls, so that all workers get
-// something.
+// bursts makes a Read give so many at a time, a moment apart: one worker takes them all.
 func bursts(read func(context.Context, *pipe.Batch) error, n int) func(context.Context, *pipe.Batch) error {
-	calls := 0
 	return func(ctx context.Context, b *pipe.Batch) error {
-		if calls++; calls%n == 0 {
-			time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond)
+		for range n {
+			if err := read(ctx, b); err != nil {
+				return err
+			}
 		}
-		return read(ctx, b)
+		return nil
 	}
 }
 

@@ -189,10 +189,11 @@ func (n *node) settleReturned(events []*pipe.Event) {
 	}
 }
 
-// fail ends events that failed: through the failed port, or as on_error says.
-func (n *node) fail(ctx context.Context, failures []pipe.Failure, attempts int) {
+// fail ends events that failed: through the failed port, or as on_error says. It
+// reports whether that ends the pipeline.
+func (n *node) fail(ctx context.Context, failures []pipe.Failure, attempts int) (ends bool) {
 	if len(failures) == 0 {
-		return
+		return false
 	}
 	fallback := pipe.Permanent
 	events := make([]*pipe.Event, len(failures))
@@ -206,16 +207,19 @@ func (n *node) fail(ctx context.Context, failures []pipe.Failure, attempts int) 
 		}
 	}
 	n.count.failed.Add(int64(len(failures)))
+	port := n.failed.enter() // a reload may take its edges away meanwhile
+	defer port.leave()
 	switch {
 	case fatal >= 0:
 		n.stopFor(failures[fatal])
 		n.settleReturned(events)
-	case n.failed.connected():
+		return true
+	case len(port.links) > 0:
 		for _, f := range failures {
 			deadLetter(n, f, attempts)
 		}
 		n.count.deadOut.Add(int64(len(events)))
-		n.failed.send(ctx, events)
+		n.failed.sendUnder(ctx, port, events)
 	case n.dropFailed.Load():
 		n.count.endedFailed.Add(int64(len(events)))
 		pipe.Settle(events, pipe.Discarded)
@@ -223,7 +227,9 @@ func (n *node) fail(ctx context.Context, failures []pipe.Failure, attempts int) 
 		n.stopFor(failures[0])
 		n.count.endedFailed.Add(int64(len(events)))
 		pipe.Settle(events, pipe.Failed)
+		return true
 	}
+	return false
 }
 
 // stopFor ends the pipeline because of an event, and says how to avoid it.

@@ -97,6 +97,11 @@ func (f *fan) isQuiet() bool {
 	}
 }
 
+// inUse reports whether the node sends here now.
+func (o *output) inUse() bool {
+	return o == o.node.failed || slices.Contains(o.node.ports(), o)
+}
+
 // links returns the edges that start here now.
 func (o *output) links() []*link { return o.fan.Load().links }
 
@@ -111,6 +116,11 @@ func (o *output) send(ctx context.Context, events []*pipe.Event) {
 	}
 	f := o.enter()
 	defer f.leave()
+	o.sendUnder(ctx, f, events)
+}
+
+// sendUnder is send with a fan that was entered before.
+func (o *output) sendUnder(ctx context.Context, f *fan, events []*pipe.Event) {
 	o.sending.Add(int64(len(events)))
 	defer o.sending.Add(-int64(len(events)))
 	if o != o.node.failed && len(f.links) > 0 {

@@ -60,6 +60,8 @@ func (l *life) Close(ctx context.Context) error {
 	return call(l.closing, ctx)
 }
 
+func (l *life) self() *life { return l }
+
 // at marks the caller as working until the returned function is called.
 func (l *life) at() func() {
 	l.mu.Lock()

@@ -456,7 +456,8 @@ func (r *reload) commit() error {
 		n.promote()
 		n.life.Unlock()
 	}
-	r.swapJobs()
+	r.prepareFans()
+	left := r.swapJobs()
 	for _, c := range r.opened {
 		e.keepCloser(c)
 	}
@@ -466,7 +467,9 @@ func (r *reload) commit() error {
 		}
 	}
 	r.applyEdges(generation)
-	r.switchFans()
+	r.tolerate(true) // before failed ports go
+	r.switchFans(left)
+	r.tolerate(false) // after they have come
 	r.nodeSettings()
 	for _, s := range r.graph.sources {
 		if r.fresh[s.cfg.Name] {
@@ -502,22 +505,29 @@ func (r *reload) stillPossible() error {
 }
 
 // swapJobs gives nodes their new components and settings. Each worker takes them
-// up at the end of its present step.
-func (r *reload) swapJobs() {
+// up at the end of its present step. It returns the outputs that only the old jobs
+// have, with what is closed when nobody works on those any more.
+func (r *reload) swapJobs() (left map[*output]<-chan struct{}) {
 	e := r.eng
+	left = map[*output]<-chan struct{}{}
 	for s, next := range r.stages {
 		old := s.doing.Load()
+		for _, o := range old.to {
+			if !slices.Contains(next.to, o) {
+				left[o] = old.left
+			}
+		}
 		s.outs.Store(&next.to)
 		s.doing.Store(next)
 		if old.guard != nil {
 			old.guard.Release()
 		}
 		if old.stage == next.stage {
-			old.retire(false, nil)
+			old.retire(&next.job, false, nil)
 			continue
 		}
 		c, _ := e.dropCloser(old.stage)
-		old.retire(true, e.later(func() { e.closeUnused(c) }))
+		old.retire(&next.job, true, e.later(func() { e.closeUnused(c) }))
 		e.background.Go(func() { s.callAway(&old.job) })
 	}
 	for s, next := range r.sinks {
@@ -527,11 +537,16 @@ func (r *reload) swapJobs() {
 			c, _ := e.dropCloser(old.sink)
 			old.close = func() { e.closeUnused(c) }
 		}
+		old.successor = next
 		s.doing.Store(next)
 		old.guard.Release()
-		old.retire(replaced, nil)
-		e.background.Go(func() { s.callAway(&old.job) })
+		old.retire(&next.job, replaced, nil)
+		e.background.Go(func() {
+			s.callAway(&old.job)
+			old.shutIfLeft()
+		})
 	}
+	return left
 }
 
 // callAway makes workers that wait for events look for their new job, until all
@@ -581,22 +596,59 @@ func (r *reload) applyEdges(generation uint64) {
 	}
 }
 
+// prepareFans gives edges to the outputs that nobody sends to yet, those of new
+// nodes and new ports, before anybody can: an event that finds no edge is lost.
+func (r *reload) prepareFans() {
+	for o, links := range r.fans {
+		if r.fresh[o.node.cfg.Name] || !o.inUse() {
+			o.attach(links)
+			delete(r.fans, o)
+		}
+	}
+}
+
 // switchFans lets nodes send to their new edges. An edge that is left out admits
-// what is being sent to it at this moment and is closed then.
-func (r *reload) switchFans() {
+// what is being sent to it at this moment and is closed then. An output that is
+// left out keeps its edges until the last worker has left the job that sends to it.
+func (r *reload) switchFans(left map[*output]<-chan struct{}) {
 	for o, links := range r.fans {
 		old := o.links()
-		before := o.attach(links)
 		for _, l := range old {
 			if !slices.Contains(links, l) {
 				l.Lift()
-				r.eng.background.Go(func() {
-					for _, f := range before {
-						<-f.quiet
-					}
-					l.Close()
-				})
 			}
+		}
+		if done := left[o]; done != nil {
+			r.eng.background.Go(func() {
+				select {
+				case <-done:
+					closeAfter(o.attach(nil), old)
+				case <-r.eng.working.Done(): // the end of the pipeline takes what is left
+				}
+			})
+			continue
+		}
+		before := o.attach(links)
+		gone := slices.DeleteFunc(slices.Clone(old), func(l *link) bool { return slices.Contains(links, l) })
+		r.eng.background.Go(func() { closeAfter(before, gone) })
+	}
+}
+
+// closeAfter closes edges once nobody sends under the fans any more.
+func closeAfter(before []*fan, links []*link) {
+	for _, f := range before {
+		<-f.quiet
+	}
+	for _, l := range links {
+		l.Close()
+	}
+}
+
+// tolerate puts on_error in force where it is drop, or where it is not.
+func (r *reload) tolerate(drop bool) {
+	for _, c := range r.merged.Nodes() {
+		if (c.OnError == config.OnErrorDrop) == drop {
+			r.graph.byName[c.Name].common().dropFailed.Store(drop)
 		}
 	}
 }
@@ -605,7 +657,6 @@ func (r *reload) switchFans() {
 func (r *reload) nodeSettings() {
 	for _, c := range r.merged.Nodes() {
 		n := r.graph.byName[c.Name]
-		n.common().dropFailed.Store(c.OnError == config.OnErrorDrop)
 		if s, ok := n.(*sourceNode); ok {
 			if w := window(c); w != s.ledger.Window() {
 				s.ledger.Limit(w)

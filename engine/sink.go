@@ -36,6 +36,8 @@ type sinkJob struct {
 	close   func()    // closes the sink before it is replaced; nil when the next job has the same; read it once left is closed
 	closed  sync.Once // of close
 	job
+
+	successor *sinkJob // the one in its place, once another is
 }
 
 func (s *sinkNode) newJob(sink pipe.Sink, c *config.Node) *sinkJob {
@@ -108,8 +110,11 @@ func (w *writer) renew() {
 		if old == nil {
 			continue
 		}
-		if w.leaveJob(old); old.sink != next.sink {
-			w.awaitClosed(old)
+		w.leaveJob(old)
+		for ; old != next; old = old.successor { // of several reloads, those in between never wrote
+			if old.close != nil {
+				w.awaitClosed(old)
+			}
 		}
 	}
 }
@@ -129,6 +134,11 @@ func (w *writer) awaitClosed(old *sinkJob) {
 // was replaced.
 func (w *writer) leaveJob(j *sinkJob) {
 	j.leave()
+	j.shutIfLeft()
+}
+
+// shutIfLeft closes a sink that was replaced if nobody works on it any more.
+func (j *sinkJob) shutIfLeft() {
 	select {
 	case <-j.left:
 		j.shut()
@@ -335,12 +345,7 @@ func (w *writer) failAll(in []*pipe.Event, err error, attempts int) {
 }
 
 func (w *writer) failEvents(failures []pipe.Failure, attempts int) {
-	if len(failures) == 0 {
-		return
-	}
-	fatal := slices.ContainsFunc(failures, func(f pipe.Failure) bool { return pipe.ClassOf(f.Err, pipe.Permanent) == pipe.Fatal })
-	if fatal || !w.failed.connected() && !w.dropFailed.Load() {
+	if w.fail(w.working, failures, attempts) {
 		w.broken.Store(true)
 	}
-	w.fail(w.working, failures, attempts)
 }

@@ -64,8 +64,8 @@ type Exec struct {
 
 // Validate checks the fields.
 func (x *Exec) Validate() error {
-	if len(x.Command) == 0 || x.Command[0] == "" {
-		return &pipe.FieldError{Field: "command", Err: errors.New("must name a program"), Hint: `such as [psql, -c, "COPY events FROM STDIN"]`}
+	if hint, err := subprocess.CheckArgs(x.Command); err != nil {
+		return &pipe.FieldError{Field: "command", Err: err, Hint: hint}
 	}
 	return nil
 }

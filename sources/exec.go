@@ -70,8 +70,8 @@ type Exec struct {
 // Validate checks the fields.
 func (x *Exec) Validate() error {
 	errs := validateCodec(&x.Codec)
-	if len(x.Command) == 0 || x.Command[0] == "" {
-		errs = append(errs, &pipe.FieldError{Field: "command", Err: errors.New("must name a program"), Hint: `such as [vmstat, "5"]`})
+	if hint, err := subprocess.CheckArgs(x.Command); err != nil {
+		errs = append(errs, &pipe.FieldError{Field: "command", Err: err, Hint: hint})
 	}
 	return errors.Join(errs...)
 }

@@ -57,8 +57,8 @@ type Exec struct {
 
 // Validate checks the command.
 func (x *Exec) Validate() error {
-	if len(x.Command) == 0 || x.Command[0] == "" {
-		return fieldError("command", "such as [python3, -u, enrich.py]", "must name a program")
+	if hint, err := subprocess.CheckArgs(x.Command); err != nil {
+		return &pipe.FieldError{Field: "command", Err: err, Hint: hint}
 	}
 	return nil
 }

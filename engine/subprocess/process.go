@@ -189,3 +189,16 @@ func (p *Process) Stop(ctx context.Context) {
 		<-p.done
 	})
 }
+
+// CheckArgs reports what is wrong with the arguments of a command, and what to
+// write instead.
+func CheckArgs(args []string) (hint string, err error) {
+	switch {
+	case len(args) == 0 || args[0] == "":
+		return "such as [sort, -u]", errors.New("must name a program")
+	case len(args) == 1 && strings.Contains(args[0], " ") && !strings.ContainsRune(args[0], os.PathSeparator):
+		return fmt.Sprintf("write [%s], or [sh, -c, %q] where a shell is meant", strings.Join(strings.Fields(args[0]), ", "), args[0]),
+			fmt.Errorf("there is no program %q: no shell takes it apart", args[0])
+	}
+	return "", nil
+}

@@ -165,3 +165,21 @@ func TestBackoff(t *testing.T) {
 		}
 	})
 }
+
+func TestCheckArgs(t *testing.T) {
+	f := func(wantErr, wantHint string, args ...string) {
+		t.Helper()
+		hint, err := CheckArgs(args)
+		if wantErr == "" && err == nil {
+			return
+		}
+		if err == nil || !strings.Contains(err.Error(), wantErr) || hint != wantHint {
+			t.Errorf("%q: %v, %s", args, err, hint)
+		}
+	}
+	f("must name a program", "such as [sort, -u]")
+	f("must name a program", "such as [sort, -u]", "", "x")
+	f(`no program "ls -l"`, `write [ls, -l], or [sh, -c, "ls -l"] where a shell is meant`, "ls -l")
+	f("", "", "ls", "-l")
+	f("", "", "/opt/my tools/run")
+}

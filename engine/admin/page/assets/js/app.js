@@ -1,6 +1,6 @@
 // The page: who is running, what limits it, the graph, the plots, the panel.
 
-import { html, useEffect, useRef, useState, useStore, useMedia } from './ui.js'
+import { html, useEffect, useLayoutEffect, useRef, useState, useStore, useMedia } from './ui.js'
 import { select } from './store.js'
 import { login, retry } from './feed.js'
 import { Graph, Patterns } from './graph.js'
@@ -108,7 +108,7 @@ function Lost({ lost, ended }) {
 
 function Login({ again }) {
   const box = useRef(null)
-  useEffect(() => box.current.showModal(), [])
+  useLayoutEffect(() => box.current.showModal(), []) // before anybody sees it and types
   const submit = (ev) => {
     ev.preventDefault()
     login(ev.target.elements.token.value)
