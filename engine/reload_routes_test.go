@@ -76,10 +76,16 @@ func TestReloadFindsAWay(t *testing.T) {
 	f("stages come and go",
 		numbers+"sinks: {out: {type: probe}}\nedges: [in -> out]\n",
 		numbers+"stages:\n"+stages.String()+"sinks: {out: {type: probe}}\nedges: [in -> "+chain.String()+"out]\n")
-	f("ports come and go",
-		numbers+"stages: {d: {type: deal, ways: [a, b, c]}}\nsinks: {x: {type: probe}, y: {type: probe}, z: {type: probe}}\nedges: [in -> d, d.a -> x, d.b -> y, d.c -> z]\n",
-		numbers+"stages: {d: {type: deal, ways: [b]}}\nsinks: {y: {type: probe}}\nedges: [in -> d, d.b -> y]\n",
-		numbers+"stages: {d: {type: deal, ways: [c, a]}}\nsinks: {x: {type: probe}, z: {type: probe}}\nedges: [in -> d, d.a -> x, d.c -> z]\n")
+	ways := func(from, to int) string {
+		var names, sinks, edges strings.Builder
+		for i := from; i < to; i++ {
+			fmt.Fprintf(&names, "w%d, ", i)
+			fmt.Fprintf(&sinks, "  s%d: {type: probe}\n", i)
+			fmt.Fprintf(&edges, "  - d.w%d -> s%d\n", i, i)
+		}
+		return numbers + "stages: {d: {type: deal, ways: [" + names.String() + "]}}\nsinks:\n" + sinks.String() + "edges:\n  - in -> d\n" + edges.String()
+	}
+	f("ports come and go", ways(0, 60), ways(20, 21), ways(20, 80), ways(80, 81))
 	f("failed ports come and go",
 		numbers+"sinks: {out: {type: memory, fail: 1000000000}, dead: {type: probe}}\nedges: [in -> out, out.failed -> dead]\n",
 		numbers+"sinks: {out: {type: memory, fail: 1000000000, on_error: drop}}\nedges: [in -> out]\n")

@@ -203,11 +203,21 @@ func (b *Inbox) Recv(ctx context.Context, dst []*pipe.Event) (n int, err error) 
 // RecvUntil is Recv that also returns when wake delivers, then with 0 and nil.
 func (b *Inbox) RecvUntil(ctx context.Context, dst []*pipe.Event, wake <-chan time.Time) (n int, err error) {
 	if q := b.only.Load(); q != nil {
-		if n, err = q.RecvUntil(ctx, dst, wake); err == ErrClosed && b.only.Load() != q {
-			err = nil // it is not the only one any more
-		}
-		return n, err
+		return b.recvOnly(ctx, q, dst, wake)
 	}
+	return b.recvSeveral(ctx, dst, wake)
+}
+
+// recvOnly is RecvUntil when q is the only edge, or was.
+func (b *Inbox) recvOnly(ctx context.Context, q *Edge, dst []*pipe.Event, wake <-chan time.Time) (n int, err error) {
+	if n, err = q.RecvUntil(ctx, dst, wake); err == ErrClosed && b.only.Load() != q {
+		err = nil // it is not the only one any more
+	}
+	return n, err
+}
+
+// recvSeveral is RecvUntil when there are several edges, or were.
+func (b *Inbox) recvSeveral(ctx context.Context, dst []*pipe.Event, wake <-chan time.Time) (n int, err error) {
 	var w *waiter
 	why := called
 	b.mu.Lock()

@@ -23,6 +23,7 @@ func TestInboxSetCallsWorkersAway(t *testing.T) {
 			}
 			b := NewInbox(edges[:before]...)
 			got := make(chan int)
+			away := 0
 			go func() {
 				dst := make([]*pipe.Event, 1)
 				for {
@@ -30,14 +31,19 @@ func TestInboxSetCallsWorkersAway(t *testing.T) {
 					if err != nil {
 						return
 					}
-					if n > 0 {
-						got <- n
+					if n == 0 {
+						away++
+						continue
 					}
+					got <- n
 				}
 			}()
 			synctest.Wait() // it waits at the edges of before
 			b.Set(edges[6-after:]...)
 			synctest.Wait()
+			if away != 1 {
+				t.Errorf("%d edges, then %d: the worker was called away %d times", before, after, away)
+			}
 			edges[5].Send(t.Context(), []*pipe.Event{{}})
 			select {
 			case <-got:
@@ -60,31 +66,46 @@ func TestInboxSetCallsWorkersAway(t *testing.T) {
 	}
 }
 
-// TestInboxSetLateWorker is the worker that has seen one only edge and comes to
-// it after the inbox has got others.
+// TestInboxSetLateWorker is the worker that has seen the edges of the inbox, and
+// comes to them when the inbox has others.
 func TestInboxSetLateWorker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q, r := New("q", Settings{Events: 4, Policy: Block}, Options{}), New("r", Settings{Events: 4, Policy: Block}, Options{})
-		b := NewInbox(q)
-		b.Set(q, r)
-		done := make(chan error, 1)
-		go func() { // what Inbox.RecvUntil does after loading only
-			_, err := q.RecvUntil(t.Context(), make([]*pipe.Event, 1), nil)
-			done <- err
-		}()
-		synctest.Wait()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("got %v, want to be sent away", err)
+	f := func(what string, before, after int, closed bool, recv func(*Inbox, *Edge, []*pipe.Event) error) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			edges := []*Edge{New("q", Settings{Events: 4, Policy: Block}, Options{}), New("r", Settings{Events: 4, Policy: Block}, Options{})}
+			b := NewInbox(edges[:before]...)
+			b.Set(edges[:after]...)
+			if closed {
+				edges[0].Close()
 			}
-		default:
-			t.Error("the late worker parks at one of several edges")
-		}
-		q.Close()
-		r.Close()
-		synctest.Wait()
-	})
+			done := make(chan error, 1)
+			go func() { done <- recv(b, edges[0], make([]*pipe.Event, 1)) }()
+			synctest.Wait()
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Errorf("%s: got %v, want to be sent away", what, err)
+				}
+			default:
+				t.Errorf("%s: parks", what)
+			}
+			for _, q := range edges {
+				q.Close()
+			}
+			synctest.Wait()
+		})
+	}
+	only := func(b *Inbox, q *Edge, dst []*pipe.Event) error {
+		_, err := b.recvOnly(context.Background(), q, dst, nil)
+		return err
+	}
+	several := func(b *Inbox, _ *Edge, dst []*pipe.Event) error {
+		_, err := b.recvSeveral(context.Background(), dst, nil)
+		return err
+	}
+	f("at one of several edges", 1, 2, false, only)
+	f("at one of several edges that is closed", 1, 2, true, only)
+	f("where one is left", 2, 1, false, several)
 }
 
 // TestInboxSetAfterTheEnd replaces the only edge, which is over, while a worker
