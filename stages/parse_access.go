@@ -53,12 +53,12 @@ func accessParser(format string) parser {
 		p[partTime] = c.room[start:]
 		out.room = c.room
 		if out.direct {
-			out.text = p.appendTo(out.text, names)
+			p.addTo(&out.made, names)
 			return nil
 		}
 		for i, b := range p[:] {
 			if b != nil {
-				out.add(names[i], accessValue(i, b))
+				out.add(&names[i], accessValue(i, b))
 			}
 		}
 		return nil
@@ -72,25 +72,23 @@ func accessValue(part int, b []byte) record.Value {
 	return record.Text(b)
 }
 
-// appendTo appends the parts as the members of an object, each with a comma. It
-// is what add does one by one, but faster.
-func (p *accessLine) appendTo(dst []byte, names []name) []byte {
+// addTo adds the parts as members. It is what add does one by one, but faster.
+func (p *accessLine) addTo(made *record.Builder, names []name) {
 	for i := range p {
 		b := p[i]
 		if b == nil {
 			continue
 		}
-		dst = append(dst, names[i].written...)
+		n := &names[i].written
 		switch i {
 		case partStatus, partBytes:
-			dst = append(append(dst, b...), ',')
+			made.AddNumber(n, b)
 		case partTime, partMethod: // nothing in them needs an escape
-			dst = append(append(append(dst, '"'), b...), '"', ',')
+			made.AddPlain(n, b)
 		default:
-			dst = append(record.AppendQuoted(dst, b), ',')
+			made.AddText(n, b)
 		}
 	}
-	return dst
 }
 
 // cutAccess cuts a line of the common format, or of the combined one, which

@@ -49,7 +49,7 @@ func (p *Parse) csvParser() (parser, error) {
 			if n >= len(columns) || columns[n].plain == "" {
 				continue
 			}
-			if err := out.convert("csv", columns[n], cell, types[n], at, a); err != nil {
+			if err := out.convert("csv", &columns[n], cell, types[n], at, a); err != nil {
 				return err
 			}
 		}

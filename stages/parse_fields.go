@@ -14,8 +14,8 @@ type fields struct {
 	list   []field
 	index  map[string]int // of list by name, made when there are many
 	object record.Body    // what json found instead of a list
-	direct bool           // write fields to text at once: names occur once, and nothing else is in the event
-	text   []byte         // the object that is being written, at the end of chunk
+	direct bool           // write fields at once: names occur once, and nothing else is in the event
+	made   record.Builder // the object that is being written, at the end of chunk
 	chunk  []byte         // fresh memory for objects
 	room   []byte         // for text that the line does not have as it is needed
 	source []byte         // for a line that is a JSON string with escapes
@@ -28,13 +28,14 @@ type field struct {
 	value record.Value
 }
 
-// name is the name of a field; written is its JSON and a colon, if that was
-// worth preparing.
-type name struct{ plain, written string }
-
-func newName(plain string) name {
-	return name{plain, string(record.AppendQuoted(nil, []byte(plain))) + ":"}
+// name is the name of a field; written is how it is written, if that was worth
+// preparing.
+type name struct {
+	plain   string
+	written record.Name
 }
+
+func newName(plain string) name { return name{plain, record.NewName(plain)} }
 
 func newNames(plain []string) []name {
 	names := make([]name, len(plain))
@@ -57,7 +58,7 @@ func (f *fields) reset(line []byte, lines int, direct bool) {
 }
 
 // add appends a field whose name is not there yet.
-func (f *fields) add(n name, v record.Value) {
+func (f *fields) add(n *name, v record.Value) {
 	if f.direct {
 		f.write(n, v)
 		return
@@ -65,11 +66,11 @@ func (f *fields) add(n name, v record.Value) {
 	if f.index != nil {
 		f.index[n.plain] = len(f.list)
 	}
-	f.list = append(f.list, field{n, v})
+	f.list = append(f.list, field{*n, v})
 }
 
 // convert adds a field of the given type, or none if the value is empty.
-func (f *fields) convert(format string, n name, value []byte, t fieldType, at int, a *record.Arena) error {
+func (f *fields) convert(format string, n *name, value []byte, t fieldType, at int, a *record.Arena) error {
 	v, want := t.convert(value, a)
 	if want != "" {
 		return fmt.Errorf("%s: byte %d: field %s should be %s, got %q", format, at, n.plain, want, clip(value))
@@ -81,7 +82,7 @@ func (f *fields) convert(format string, n name, value []byte, t fieldType, at in
 }
 
 // set adds a field or gives a new value to the one of that name.
-func (f *fields) set(n name, v record.Value) {
+func (f *fields) set(n *name, v record.Value) {
 	if i := f.find(n.plain); i >= 0 {
 		f.list[i].value = v
 		return
@@ -121,10 +122,12 @@ func (f *fields) body(old *record.Body, size, lines int, a *record.Arena) (recor
 		f.begin(size+32*len(f.list), lines)
 		f.writeOld(old)
 		for i := range f.list {
-			f.write(f.list[i].name, f.list[i].value)
+			f.write(&f.list[i].name, f.list[i].value)
 		}
 	}
-	return record.FromJSON(f.end(), a)
+	made, err := f.made.Body(a)
+	f.keep(made.Size())
+	return made, err
 }
 
 // written returns what was found as an object.
@@ -137,7 +140,7 @@ func (f *fields) written(lines int) []byte {
 	}
 	f.begin(64*len(f.list)+64, lines)
 	for i := range f.list {
-		f.write(f.list[i].name, f.list[i].value)
+		f.write(&f.list[i].name, f.list[i].value)
 	}
 	return f.end()
 }
@@ -150,7 +153,7 @@ func (f *fields) spread() {
 	f.object.Range(func(key []byte, v record.Value) bool {
 		start := len(f.room) // key is only lent
 		f.room = append(f.room, key...)
-		f.set(name{plain: view(f.room[start:])}, v)
+		f.set(&name{plain: view(f.room[start:])}, v)
 		return true
 	})
 }
@@ -161,7 +164,7 @@ func (f *fields) writeOld(old *record.Body) {
 	}
 	old.Range(func(key []byte, v record.Value) bool {
 		if f.find(view(key)) < 0 {
-			f.write(name{plain: view(key)}, v)
+			f.made.AddNew(key, v)
 		}
 		return true
 	})
@@ -173,28 +176,30 @@ func (f *fields) begin(size, lines int) {
 	if cap(f.chunk)-len(f.chunk) < size {
 		f.chunk = make([]byte, 0, max(size, min(most, size*lines)))
 	}
-	f.text = append(f.chunk[len(f.chunk):], '{')
+	f.made.Start(f.chunk)
 }
 
-func (f *fields) write(n name, v record.Value) {
-	if n.written != "" {
-		f.text = append(f.text, n.written...)
+func (f *fields) write(n *name, v record.Value) {
+	if n.written.IsZero() {
+		f.made.AddNew([]byte(n.plain), v)
 	} else {
-		f.text = append(record.AppendQuoted(f.text, []byte(n.plain)), ':')
+		f.made.Add(&n.written, v)
 	}
-	f.text = append(v.AppendJSON(f.text), ',')
 }
 
-// end finishes the object. Nothing else is ever written to its memory.
+// end finishes the object.
 func (f *fields) end() []byte {
-	if last := len(f.text) - 1; f.text[last] == ',' {
-		f.text = f.text[:last]
-	}
-	text := append(f.text, '}')
-	if n := len(f.chunk) + len(text); n <= cap(f.chunk) { // else it has outgrown the chunk
+	text := f.made.Text()
+	f.keep(len(text))
+	return text
+}
+
+// keep takes the memory of the object that was written, so that nothing else is
+// ever written to it.
+func (f *fields) keep(size int) {
+	if n := len(f.chunk) + size; n <= cap(f.chunk) { // else it has outgrown the chunk
 		f.chunk = f.chunk[:n]
 	}
-	return text[:len(text):len(text)]
 }
 
 // view returns b as a string that shares its bytes. The bytes of events are

@@ -70,6 +70,15 @@ func FuzzAccessRoundTrip(f *testing.F) {
 	})
 }
 
+// members lists the members of b, each found by its name.
+func members(b *record.Body) (all []string) {
+	b.Range(func(key []byte, v record.Value) bool {
+		all = append(all, string(key)+"="+string(v.Raw())+"="+string(b.Field(string(key)).Raw()))
+		return true
+	})
+	return all
+}
+
 // No line makes a parser panic; each gives fields or says what is wrong where.
 func FuzzParsers(f *testing.F) {
 	f.Add([]byte(combinedLine))
@@ -107,6 +116,10 @@ func FuzzParsers(f *testing.F) {
 			got := quick.AppendJSON(nil)
 			if !json.Valid(got) {
 				t.Errorf("%s: %q gives %q", p.Format, line, got)
+			}
+			read, err := record.FromJSON(got, nil)
+			if was, is := members(&read), members(&quick); err != nil || !slices.Equal(was, is) {
+				t.Errorf("%s: %q gives the members %q, and %q when it is read again, %v", p.Format, line, is, was, err)
 			}
 			slow := *p
 			slow.whole = false // as if there were other fields

@@ -296,14 +296,14 @@ func (g *grokPattern) put(line []byte, at []int, out *fields, a *record.Arena) e
 		n := &g.tree[i]
 		if n.leaf >= 0 {
 			if values[n.leaf].Exists() {
-				out.set(n.name, values[n.leaf])
+				out.set(&n.name, values[n.leaf])
 			}
 			continue
 		}
 		start := len(out.room)
 		var some bool
 		if out.room, some = n.appendTo(out.room, values); some {
-			out.set(n.name, record.RawJSON(out.room[start:]))
+			out.set(&n.name, record.RawJSON(out.room[start:]))
 		}
 	}
 	return nil
@@ -316,7 +316,7 @@ func (n *grokNode) appendTo(dst []byte, values []record.Value) ([]byte, bool) {
 	for i := range n.sub {
 		sub := &n.sub[i]
 		before := len(dst)
-		dst = append(dst, sub.name.written...)
+		dst = sub.name.written.AppendTo(dst)
 		var some bool
 		if sub.leaf < 0 {
 			dst, some = sub.appendTo(dst, values)

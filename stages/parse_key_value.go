@@ -143,14 +143,14 @@ func (c *cursor) unescapeSingle(b []byte) []byte {
 }
 
 func (p *Parse) keyValueParser() (parser, error) {
-	types := p.Types
+	types := p.Types.byName()
 	k := &keyValue{pair: []byte(p.PairSeparator), value: []byte(p.ValueSeparator), blank: strings.TrimSpace(p.PairSeparator) == ""}
 	return func(line []byte, out *fields, a *record.Arena) error {
 		c := out.cursor(line)
 		var kv logfmtPair
 		n := 0
 		for ; k.next(&c, &kv); n++ {
-			if err := out.setPair("key_value", &kv, types, a); err != nil {
+			if err := out.setPair("key_value", &kv, &types, a); err != nil {
 				return err
 			}
 		}

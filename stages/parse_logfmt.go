@@ -76,14 +76,14 @@ func (c *cursor) logfmtQuoted(key []byte) []byte {
 }
 
 // setPair adds a pair, or gives its key a new value.
-func (f *fields) setPair(format string, p *logfmtPair, types FieldTypes, a *record.Arena) error {
+func (f *fields) setPair(format string, p *logfmtPair, types *typesByName, a *record.Arena) error {
 	key := view(p.key)
 	if p.bare {
-		f.set(name{plain: key}, record.Bool(true))
+		f.set(&name{plain: key}, record.Bool(true))
 		return nil
 	}
-	t := types.of(key)
-	if _, own := types[key]; p.quoted && !own {
+	t, own := types.of(key)
+	if p.quoted && !own {
 		t = asString
 	}
 	v, want := t.convert(p.value, a)
@@ -91,19 +91,19 @@ func (f *fields) setPair(format string, p *logfmtPair, types FieldTypes, a *reco
 		return fmt.Errorf("%s: byte %d: field %s should be %s, got %q", format, p.at, clip(p.key), want, clip(p.value))
 	}
 	if v.Exists() {
-		f.set(name{plain: key}, v)
+		f.set(&name{plain: key}, v)
 	}
 	return nil
 }
 
 func (p *Parse) logfmtParser() (parser, error) {
-	types := p.Types
+	types := p.Types.byName()
 	return func(line []byte, out *fields, a *record.Arena) error {
 		c := out.cursor(line)
 		var kv logfmtPair
 		n := 0
 		for ; c.logfmtPair(&kv); n++ {
-			if err := out.setPair("logfmt", &kv, types, a); err != nil {
+			if err := out.setPair("logfmt", &kv, &types, a); err != nil {
 				return err
 			}
 		}

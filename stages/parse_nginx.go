@@ -265,20 +265,20 @@ func (f *nginxFormat) put(v *nginxVar, value []byte, at int, c *cursor, out *fie
 		if c.room, ok = appendRFC3339(c.room, value); !ok {
 			return fmt.Errorf("nginx: byte %d: time_local is no time: %s", at, clip(value))
 		}
-		out.add(v.name, record.Text(c.room[start:]))
+		out.add(&v.name, record.Text(c.room[start:]))
 		return nil
 	case nginxRequest:
 		var p accessLine
 		p.splitRequest(value)
 		if p[partRequest] != nil {
-			out.add(v.name, record.Text(p[partRequest]))
+			out.add(&v.name, record.Text(p[partRequest]))
 		}
 		for i, part := range [3]int{partMethod, partPath, partProtocol} {
 			if p[part] != nil && v.parts[i].plain != "" {
-				out.add(v.parts[i], record.Text(p[part]))
+				out.add(&v.parts[i], record.Text(p[part]))
 			}
 		}
 		return nil
 	}
-	return out.convert("nginx", v.name, value, v.kind, at, a)
+	return out.convert("nginx", &v.name, value, v.kind, at, a)
 }

@@ -54,7 +54,8 @@ func (p *Parse) regexParser() (parser, error) {
 		if at == nil {
 			return errors.New("regex: the pattern does not match")
 		}
-		for i, n := range names {
+		for i := range names {
+			n := &names[i]
 			start, end := at[2*i], at[2*i+1]
 			if n.plain == "" || start < 0 {
 				continue

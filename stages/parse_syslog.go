@@ -33,7 +33,7 @@ func (p *Parse) syslogParser() (parser, error) {
 		if err := reader.Parse(line, &m); err != nil {
 			return fmt.Errorf("syslog: %w", err)
 		}
-		m.Each(func(field int, v record.Value) { out.add(syslogNames[field], v) })
+		m.Each(func(field int, v record.Value) { out.add(&syslogNames[field], v) })
 		return nil
 	}, nil
 }

@@ -50,6 +50,37 @@ func (t FieldTypes) of(field string) fieldType {
 	return fieldType(max(0, slices.Index(typeNames, name)))
 }
 
+// typesByName finds the types of fields whose names the line gives.
+type typesByName struct {
+	every fieldType            // of those that are not named
+	own   map[string]fieldType // nil when none is
+}
+
+func (t FieldTypes) byName() (x typesByName) {
+	x.every = t.of(everyField)
+	for field := range t {
+		if field == everyField {
+			continue
+		}
+		if x.own == nil {
+			x.own = map[string]fieldType{}
+		}
+		x.own[field] = t.of(field)
+	}
+	return x
+}
+
+// of returns the type of a field, and whether the field is named.
+func (x *typesByName) of(field string) (t fieldType, own bool) {
+	if x.own == nil {
+		return x.every, false
+	}
+	if t, own = x.own[field]; own {
+		return t, true
+	}
+	return x.every, false
+}
+
 // convert makes a value of text. A missing value means that the field is left
 // out. want says what was expected where text is not that.
 func (t fieldType) convert(text []byte, a *record.Arena) (v record.Value, want string) {

@@ -37,11 +37,11 @@ func parseURL(line []byte, out *fields, _ *record.Arena) error {
 		switch {
 		case b == nil:
 		case i == urlPort:
-			out.add(urlNames[i], record.Number(b))
+			out.add(&urlNames[i], record.Number(b))
 		case i == urlQuery:
-			out.add(urlNames[i], record.RawJSON(query))
+			out.add(&urlNames[i], record.RawJSON(query))
 		default:
-			out.add(urlNames[i], record.Text(b))
+			out.add(&urlNames[i], record.Text(b))
 		}
 	}
 	out.room = c.room

@@ -56,7 +56,7 @@ func (g *agents) parse(line []byte, out *fields, _ *record.Arena) error {
 	}
 	for i, v := range found {
 		if v.Exists() {
-			out.add(agentNames[i], v)
+			out.add(&agentNames[i], v)
 		}
 	}
 	return nil
