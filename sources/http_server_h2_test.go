@@ -56,8 +56,8 @@ func (r *httpRig) speakFrames(addr string, pool *x509.CertPool, window uint32) *
 			conn.Write(b)
 		}
 	}()
+	f.out <- []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") // before anything that read answers
 	go f.read(conn)
-	f.out <- []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 	f.frame(frameSettings, 0, 0, binary.BigEndian.AppendUint32([]byte{0, 4}, window))
 	synctest.Wait() // the source's settings have come
 	return f

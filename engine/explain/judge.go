@@ -21,13 +21,17 @@ const loses = .01
 // shortest is the shortest window that figures say something about, in seconds.
 const shortest = 1.0
 
+// jitter is by how much of it a window that was asked for may turn out too short,
+// because figures are taken by a ticker.
+const jitter = 0.1
+
 // judge finds the limits in what happened. mixed says that the configuration
 // changed within that time.
 func judge(b *engine.Status, d deltas, mixed bool) Report {
 	p := draw(b, d)
 	r := Report{Pipeline: b.Pipeline, WindowSeconds: round(d.seconds, 1000), Nodes: p.shares(), Blocks: []string{}, Bottlenecks: []Bottleneck{}}
 	ended := over(b.Outcome)
-	if d.seconds < shortest || b.Outcome == engine.Starting {
+	if d.seconds < shortest*(1-jitter) || b.Outcome == engine.Starting {
 		r.Cause = CauseStarting
 		if ended {
 			r.Cause = CauseEnded
