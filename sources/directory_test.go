@@ -217,8 +217,8 @@ func TestDirectoryDamage(t *testing.T) {
 func TestDirectoryWaitsForRest(t *testing.T) {
 	i := newInbox(t)
 	i.put("in/a.log", "1\n")
-	p := pipetest.Pull(t, i.source(func(s *Directory) { s.StableFor = pipe.Duration(300 * time.Millisecond) }))
-	stop := time.Now().Add(600 * time.Millisecond)
+	p := pipetest.Pull(t, i.source(func(s *Directory) { s.StableFor = pipe.Duration(time.Second) }))
+	stop := time.Now().Add(1500 * time.Millisecond)
 	text := "1\n"
 	for time.Now().Before(stop) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -277,23 +277,25 @@ func TestDirectoryBounds(t *testing.T) {
 	s := i.source(func(s *Directory) { s.MaxUnfinished, s.MaxWaiting = 3, 4 })
 	p := pipetest.Pull(t, s)
 	var list []pipetest.Pulled
-	read := func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		for {
+	read := func(n int) { // n events, and what comes within a moment of them
+		for patience := 10 * time.Second; ; {
+			if len(list) >= n {
+				patience = 100 * time.Millisecond
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			got, err := p.Read(ctx)
-			list = append(list, got...)
-			if err != nil {
+			cancel()
+			if list = append(list, got...); err != nil {
 				return
 			}
 		}
 	}
-	read()
+	read(3)
 	if got := texts(list); !slices.Equal(got, []string{"0", "1", "2"}) {
 		t.Fatalf("got %q, want the first three files", got)
 	}
 	p.Settle(list[1:2], pipe.Delivered)
-	read()
+	read(4)
 	if got := texts(list); !slices.Equal(got, []string{"0", "1", "2", "3"}) {
 		t.Fatalf("got %q, want one more", got)
 	}

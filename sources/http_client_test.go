@@ -417,8 +417,14 @@ func TestHTTPClientForgetsEmptyPages(t *testing.T) {
 	c := s.client(t, nil)
 	p := pipetest.Pull(t, c)
 	first := pulled(t, p, 1) // stays open
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
+	go func() {
+		for s.asked.Load() < 10 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
 	p.Read(ctx)
 	if n := len(c.pages.open); n > 2 || s.asked.Load() < 10 {
 		t.Errorf("%d pages are remembered after %d requests", n, s.asked.Load())
