@@ -70,6 +70,9 @@ type Prometheus struct {
 	// for none.
 	Token string `yaml:"token" secret:"true"`
 
+	// TLS makes the sink speak HTTPS. Without it, it speaks plain HTTP.
+	TLS *ServerTLS `yaml:"tls"`
+
 	// Metrics are the metrics, by name. A name has letters, digits and _; that of a
 	// counter ends in _total.
 	Metrics pipe.OrderedMap[PrometheusMetric] `yaml:"metrics" required:"true"`
@@ -210,7 +213,7 @@ func (s *Prometheus) Open(_ context.Context, env pipe.Env) (err error) {
 	}
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 8, ErrorHandling: promhttp.HTTPErrorOnError})
 	gate := gate{token: s.Token, origins: []string{"*"}}
-	s.site, err = openSite(s.Listen, s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.site, err = openSite(s.Listen, s.TLS, s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if gate.admits(w, r, s.Path) {
 			metrics.ServeHTTP(w, r)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 // site is an HTTP server of a sink. A reload hands it on: the successor joins it
@@ -24,9 +26,11 @@ import (
 // that the port never closes.
 type site struct {
 	listen string
+	tls    *ServerTLS
 	ln     net.Listener
 	server *http.Server
-	served chan struct{} // closed when Serve has returned
+	served chan struct{}  // closed when Serve has returned
+	work   sync.WaitGroup // what looks at the certificates
 
 	mu       sync.Mutex // guards what follows
 	handlers []siteHandler
@@ -49,11 +53,18 @@ const (
 type sited interface{ at() *site }
 
 // openSite listens, or joins the site of the sink that owner takes over from if it
-// listens on the same address.
-func openSite(listen string, owner any, h http.Handler, env pipe.Env) (*site, error) {
-	if old, ok := env.Predecessor.(sited); ok {
-		if s := old.at(); s != nil && s.join(listen, owner, h) {
-			return s, nil
+// listens on the same address. secure is nil for plain HTTP.
+func openSite(listen string, secure *ServerTLS, owner any, h http.Handler, env pipe.Env) (*site, error) {
+	if old, ok := env.Predecessor.(sited); ok && old.at() != nil {
+		if s, err := old.at().join(listen, secure, owner, h); s != nil || err != nil {
+			return s, err
+		}
+	}
+	var certificates *web.Certificates
+	if secure != nil {
+		var err error
+		if certificates, err = secure.Open("http/1.1"); err != nil { // a WebSocket needs HTTP/1.1
+			return nil, err
 		}
 	}
 	bare, err := net.Listen("tcp", listen)
@@ -61,16 +72,21 @@ func openSite(listen string, owner any, h http.Handler, env pipe.Env) (*site, er
 		return nil, siteError(listen, err)
 	}
 	ln := &fewConns{Listener: bare, places: make(chan struct{}, siteMaxConns), over: make(chan struct{})}
-	s := &site{listen: listen, ln: ln, served: make(chan struct{}), handlers: []siteHandler{{owner, h}}}
+	s := &site{listen: listen, tls: secure, ln: ln, served: make(chan struct{}), handlers: []siteHandler{{owner, h}}}
 	s.server = &http.Server{Handler: s, ReadHeaderTimeout: siteReadTimeout, ReadTimeout: siteReadTimeout, IdleTimeout: time.Minute,
 		MaxHeaderBytes: siteMaxHeader, ErrorLog: slog.NewLogLogger(env.Log.Handler(), slog.LevelDebug)}
+	var accept net.Listener = ln
+	if certificates != nil {
+		accept = tls.NewListener(ln, certificates.Config())
+		s.work.Go(func() { certificates.Watch(s.served, env.Log) })
+	}
 	go func() {
 		defer close(s.served)
-		if err := s.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.server.Serve(accept); !errors.Is(err, http.ErrServerClosed) {
 			env.Log.Error("the server of the sink has ended", "address", ln.Addr().String(), "error", err)
 		}
 	}()
-	env.Log.Info("listening", "address", ln.Addr().String())
+	env.Log.Info("listening", "address", ln.Addr().String(), "tls", secure != nil)
 	return s, nil
 }
 
@@ -88,14 +104,18 @@ func siteError(listen string, err error) error {
 	return fmt.Errorf("listen %s: %w", listen, err)
 }
 
-func (s *site) join(listen string, owner any, h http.Handler) bool {
+// join adds a handler; nil when it is another site that is wanted, or this one is over.
+func (s *site) join(listen string, secure *ServerTLS, owner any, h http.Handler) (*site, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.listen != listen || len(s.handlers) == 0 {
-		return false
+		return nil, nil
+	}
+	if same := s.tls == nil && secure == nil || s.tls != nil && secure != nil && *s.tls == *secure; !same {
+		return nil, fmt.Errorf("listen %s: tls cannot be changed while this address is in use: choose another port, or restart (new files under the old names are taken up by themselves)", listen)
 	}
 	s.handlers = append(s.handlers, siteHandler{owner, h})
-	return true
+	return s, nil
 }
 
 // ServeHTTP answers with the oldest handler.
@@ -124,6 +144,7 @@ func (s *site) leave(ctx context.Context, owner any) error {
 		s.server.Close()
 	}
 	<-s.served
+	s.work.Wait()
 	return err
 }
 

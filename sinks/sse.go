@@ -28,8 +28,6 @@ func init() {
 // before the events that follow. What a viewer missed while it was away does not
 // come again. A viewer to whom nothing can be written for 10s is cut off.
 //
-// It speaks HTTP without TLS: put a proxy before it where others can listen.
-//
 // Example:
 //
 //	type: sse
@@ -63,6 +61,9 @@ type SSE struct {
 	// browser's EventSource sends no headers, as ?token=TOKEN. Empty asks for none.
 	Token string `yaml:"token" secret:"true"`
 
+	// TLS makes the sink speak HTTPS. Without it, it speaks plain HTTP.
+	TLS *ServerTLS `yaml:"tls"`
+
 	// Origins lists the origins of the pages that may read here beside those of this
 	// very address: https://dashboard.example, or * for any. Programs that are no
 	// browser have none and are not asked.
@@ -83,7 +84,7 @@ func (s *SSE) Validate() error {
 func (s *SSE) Open(_ context.Context, env pipe.Env) (err error) {
 	s.enc = s.Codec.NewEncoder()
 	s.crowd.init(s.MaxViewers, s.Buffer, int(s.BufferBytes))
-	s.site, err = openSite(s.Listen, s, http.HandlerFunc(s.serve), env)
+	s.site, err = openSite(s.Listen, s.TLS, s, http.HandlerFunc(s.serve), env)
 	return err
 }
 

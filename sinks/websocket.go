@@ -31,8 +31,6 @@ func init() {
 // events that follow. A viewer to whom nothing can be written for 10s, or who does
 // not answer a ping, is cut off; so is one that sends a message.
 //
-// It speaks HTTP without TLS: put a proxy before it where others can listen.
-//
 // Example:
 //
 //	type: websocket
@@ -66,6 +64,9 @@ type WebSocket struct {
 	// browser's WebSocket sends no headers, as ?token=TOKEN. Empty asks for none.
 	Token string `yaml:"token" secret:"true"`
 
+	// TLS makes the sink speak HTTPS. Without it, it speaks plain HTTP.
+	TLS *ServerTLS `yaml:"tls"`
+
 	// Origins lists the origins of the pages that may read here beside those of this
 	// very address: https://dashboard.example, or * for any. Programs that are no
 	// browser have none and are not asked.
@@ -86,7 +87,7 @@ func (s *WebSocket) Validate() error {
 func (s *WebSocket) Open(_ context.Context, env pipe.Env) (err error) {
 	s.enc = s.Codec.NewEncoder()
 	s.crowd.init(s.MaxViewers, s.Buffer, int(s.BufferBytes))
-	s.site, err = openSite(s.Listen, s, http.HandlerFunc(s.serve), env)
+	s.site, err = openSite(s.Listen, s.TLS, s, http.HandlerFunc(s.serve), env)
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pipectl/pipectl/engine/codec"
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 func init() {
@@ -161,7 +162,7 @@ type HTTPServer struct {
 	Health string `yaml:"health"`
 
 	// TLS makes the source speak HTTPS. Without it, it speaks plain HTTP.
-	TLS *ServerTLS `yaml:"tls"`
+	TLS *web.ServerTLS `yaml:"tls"`
 
 	log      *slog.Logger
 	maxEvent int
@@ -229,9 +230,9 @@ func (s *HTTPServer) Traits() pipe.Traits {
 // Open binds the port and serves it.
 func (s *HTTPServer) Open(ctx context.Context, env pipe.Env) error {
 	var err error
-	var secure *certificates
+	var secure *web.Certificates
 	if s.TLS != nil {
-		if secure, err = s.TLS.open(); err != nil {
+		if secure, err = s.TLS.Open("h2", "http/1.1"); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 // TestHTTPServerClientsCannotBypassLimits: one client tries to look like many. A
@@ -104,7 +105,7 @@ func TestHTTPServerOneConnectionIsOneClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cert, key, pool := certificate(t)
 		r := startHTTPInMemory(t, func(s *HTTPServer) {
-			s.TLS, s.PerClient.MaxConcurrent = &ServerTLS{Cert: cert, Key: key}, 7
+			s.TLS, s.PerClient.MaxConcurrent = &web.ServerTLS{Cert: cert, Key: key}, 7
 		})
 		one, two := r.speakFrames("198.51.100.1:1", pool, 1<<16), r.speakFrames("198.51.100.1:2", pool, 1<<16)
 		for range 30 {

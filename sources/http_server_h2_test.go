@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 // The tests in this file speak HTTP/2 frame by frame, as no honest client does, on
@@ -129,7 +130,7 @@ func TestHTTPServerUnreadBodiesStayOutside(t *testing.T) {
 		cert, key, pool := certificate(t)
 		const places, queue, conns = 2, 3, 20
 		r := startHTTPInMemory(t, func(s *HTTPServer) {
-			s.TLS, s.MaxWait = &ServerTLS{Cert: cert, Key: key}, pipe.Duration(time.Hour)
+			s.TLS, s.MaxWait = &web.ServerTLS{Cert: cert, Key: key}, pipe.Duration(time.Hour)
 			s.MaxConcurrent, s.MaxQueue, s.MaxConnections = places, queue, conns
 		})
 		var peers []*frames
@@ -168,7 +169,7 @@ func TestHTTPServerRapidReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cert, key, pool := certificate(t)
 		r := startHTTPInMemory(t, func(s *HTTPServer) {
-			s.TLS, s.MaxConcurrent, s.MaxQueue = &ServerTLS{Cert: cert, Key: key}, 3, 50
+			s.TLS, s.MaxConcurrent, s.MaxQueue = &web.ServerTLS{Cert: cert, Key: key}, 3, 50
 			s.PerClient.MaxConcurrent = 8
 		})
 		for range 5 {
@@ -205,7 +206,7 @@ func TestHTTPServerRapidReset(t *testing.T) {
 func TestHTTPServerDrainsHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cert, key, pool := certificate(t)
-		r := startHTTPInMemory(t, func(s *HTTPServer) { s.TLS = &ServerTLS{Cert: cert, Key: key} })
+		r := startHTTPInMemory(t, func(s *HTTPServer) { s.TLS = &web.ServerTLS{Cert: cert, Key: key} })
 		f := r.speakFrames("", pool, 1<<16)
 		f.data(f.post(), flagEnd, []byte(`{"n":1}`))
 		events, err := r.read(t.Context())

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 // listenError says what to do about a port that cannot be had.
@@ -40,7 +41,7 @@ const (
 )
 
 // serve starts the server on ln.
-func (s *HTTPServer) serve(ln net.Listener, secure *certificates, env pipe.Env) {
+func (s *HTTPServer) serve(ln net.Listener, secure *web.Certificates, env pipe.Env) {
 	s.log, s.maxEvent, s.listener, s.idle = env.Log, env.MaxEventBytes, ln, idle(env)
 	if s.maxEvent <= 0 {
 		s.maxEvent = int(s.MaxBody)
@@ -67,8 +68,8 @@ func (s *HTTPServer) serve(ln net.Listener, secure *certificates, env pipe.Env) 
 			WriteByteTimeout: answerIn, SendPingTimeout: 30 * time.Second, PingTimeout: answerIn},
 	}
 	if secure != nil {
-		s.server.TLSConfig = secure.config()
-		s.watching.Go(func() { secure.watch(s.over, s.log) })
+		s.server.TLSConfig = secure.Config()
+		s.watching.Go(func() { secure.Watch(s.over, s.log) })
 	}
 	bounded := &boundedListener{Listener: ln, places: make(chan struct{}, s.MaxConnections), over: s.over,
 		connect: s.connect, disconnect: s.clients.disconnect}

@@ -29,6 +29,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 // The tests in this file use real connections.
@@ -189,7 +190,7 @@ func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 func TestHTTPServerHTTP2(t *testing.T) {
 	cert, key, pool := certificate(t)
 	r := startHTTP(t, func(s *HTTPServer) {
-		s.TLS = &ServerTLS{Cert: cert, Key: key, ClientCA: cert}
+		s.TLS = &web.ServerTLS{Cert: cert, Key: key, ClientCA: cert}
 		s.MaxConcurrent, s.MaxWait, s.Codec.Type = 2, pipe.Duration(30*time.Second), "raw"
 	})
 	plain := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "source"}}}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/pipectl/pipectl/engine/pipe"
 	"github.com/pipectl/pipectl/engine/pipetest"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 // httpRig is a source with clients on one side and a pipeline on the other.
@@ -167,10 +168,10 @@ func startHTTPInMemoryLogged(t *testing.T, log *slog.Logger, set func(*HTTPServe
 	t.Helper()
 	l := &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	s := newHTTPServer(t, set)
-	var secure *certificates
+	var secure *web.Certificates
 	var err error
 	if s.TLS != nil {
-		if secure, err = s.TLS.open(); err != nil {
+		if secure, err = s.TLS.Open("h2", "http/1.1"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 var torture = os.Getenv("PIPECTL_TORTURE") != ""
@@ -202,7 +203,7 @@ func TestHTTPServerCountersNeverLeak(t *testing.T) {
 				s.PerClient = HTTPServerPerClient{MaxConcurrent: 3, MaxConnections: 12, Rate: 500, Burst: 50, MaxClients: 4}
 				s.TrustedProxies = []string{"127.0.0.6"}
 				if secure {
-					s.TLS = &ServerTLS{Cert: cert, Key: key}
+					s.TLS = &web.ServerTLS{Cert: cert, Key: key}
 				}
 			})
 			m := &mob{r: r, bomb: gzipped(strings.Repeat(" ", 1<<20)), delivered: map[string]bool{}, codes: map[int]int{}}

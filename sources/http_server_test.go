@@ -17,6 +17,7 @@ import (
 	"github.com/pipectl/pipectl/engine/codec"
 	"github.com/pipectl/pipectl/engine/pipe"
 	"github.com/pipectl/pipectl/engine/pipetest"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 func TestHTTPServerConformance(t *testing.T) {
@@ -305,7 +306,7 @@ func TestHTTPServerOpenErrors(t *testing.T) {
 	at := taken.Addr().String()
 	f(func(s *HTTPServer) { s.Listen = at }, "listen "+at+": address already in use: another process has the port; change listen or stop it")
 	f(func(s *HTTPServer) { s.Listen = "192.0.2.1:0" }, "listen 192.0.2.1:0: this machine does not have the address; use 0.0.0.0 in listen for all it has")
-	f(func(s *HTTPServer) { s.TLS = &ServerTLS{Cert: "/no/c", Key: "/no/k"} }, "tls: cert: open /no/c: no such file or directory")
+	f(func(s *HTTPServer) { s.TLS = &web.ServerTLS{Cert: "/no/c", Key: "/no/k"} }, "tls: cert: open /no/c: no such file or directory")
 }
 
 func TestHTTPServerValidate(t *testing.T) {

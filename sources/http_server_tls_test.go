@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 // files is a directory with the files of a tls section, and what is put there.
@@ -37,8 +38,8 @@ func (f files) put(what, from string) {
 	}
 }
 
-func (f files) section() *ServerTLS {
-	return &ServerTLS{Cert: f.name("cert"), Key: f.name("key")}
+func (f files) section() *web.ServerTLS {
+	return &web.ServerTLS{Cert: f.name("cert"), Key: f.name("key")}
 }
 
 // TestHTTPServerRenewsCertificates: new connections get what is in the files, soon
@@ -89,14 +90,14 @@ func TestHTTPServerRenewsCertificates(t *testing.T) {
 		r.want(r.post(`{"n":1}`), 200, "1")
 
 		dir.put("cert", cert2) // its key is not there yet
-		time.Sleep(certificatesEvery)
+		time.Sleep(web.CertificatesEvery)
 		logs(`level=WARN msg="certificate not renewed; the old one stays in use" error="tls: certificate .*cert.pem with key .*key.pem: .*private key does not match`)
 		use(pool1, true)
-		time.Sleep(3 * certificatesEvery)
+		time.Sleep(3 * web.CertificatesEvery)
 		logs()
 		dir.put("key", key2)
 		use(pool1, true)
-		time.Sleep(certificatesEvery)
+		time.Sleep(web.CertificatesEvery)
 		logs(`level=INFO msg="certificate in use" cert=.*cert.pem expires=2000-01-01T01`)
 		use(pool1, false)
 		use(pool2, true)
@@ -106,14 +107,14 @@ func TestHTTPServerRenewsCertificates(t *testing.T) {
 		}
 
 		os.Remove(dir.name("key"))
-		time.Sleep(certificatesEvery)
+		time.Sleep(web.CertificatesEvery)
 		logs(`level=WARN msg="certificate not renewed; the old one stays in use" error="tls: key: open .*key.pem: no such file or directory"`)
 		os.WriteFile(dir.name("key"), []byte("rubbish"), 0o600)
-		time.Sleep(2 * certificatesEvery)
+		time.Sleep(2 * web.CertificatesEvery)
 		logs(`level=WARN msg="certificate not renewed; the old one stays in use" error="tls: certificate .*cert.pem with key .*key.pem: .*failed to find any PEM data`)
 		use(pool2, true)
 		dir.put("key", key2)
-		time.Sleep(certificatesEvery)
+		time.Sleep(web.CertificatesEvery)
 		logs(`level=INFO msg="certificate in use"`)
 		use(pool2, true)
 	})
@@ -156,12 +157,12 @@ func TestHTTPServerRenewsClientAuthorities(t *testing.T) {
 			t.Error("the second connection did not use the ticket of the first: the test proves little")
 		}
 		dir.put("ca", other)
-		time.Sleep(certificatesEvery)
+		time.Sleep(web.CertificatesEvery)
 		if a := r.post(`{}`); a.err == nil {
 			t.Errorf("got %d, want to be kept out", a.code)
 		}
 		dir.put("ca", mine)
-		time.Sleep(certificatesEvery)
+		time.Sleep(web.CertificatesEvery)
 		r.want(r.post(`{}`), 200, "1")
 	})
 }
@@ -169,15 +170,15 @@ func TestHTTPServerRenewsClientAuthorities(t *testing.T) {
 func TestServerTLSErrors(t *testing.T) {
 	cert, key, _ := certificate(t)
 	_, otherKey, _ := certificate(t)
-	f := func(c ServerTLS, want string) {
+	f := func(c web.ServerTLS, want string) {
 		t.Helper()
-		if _, err := c.open(); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := c.Open(); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
-	f(ServerTLS{Cert: "/no/c", Key: key}, "tls: cert: open /no/c: ")
-	f(ServerTLS{Cert: cert, Key: "/no/k"}, "tls: key: open /no/k: ")
-	f(ServerTLS{Cert: cert, Key: key, ClientCA: "/no/a"}, "tls: client_ca: open /no/a: ")
-	f(ServerTLS{Cert: cert, Key: otherKey}, "tls: certificate "+cert+" with key "+otherKey+": ")
-	f(ServerTLS{Cert: cert, Key: key, ClientCA: key}, "tls: client_ca "+key+" holds no certificate in PEM format")
+	f(web.ServerTLS{Cert: "/no/c", Key: key}, "tls: cert: open /no/c: ")
+	f(web.ServerTLS{Cert: cert, Key: "/no/k"}, "tls: key: open /no/k: ")
+	f(web.ServerTLS{Cert: cert, Key: key, ClientCA: "/no/a"}, "tls: client_ca: open /no/a: ")
+	f(web.ServerTLS{Cert: cert, Key: otherKey}, "tls: certificate "+cert+" with key "+otherKey+": ")
+	f(web.ServerTLS{Cert: cert, Key: key, ClientCA: key}, "tls: client_ca "+key+" holds no certificate in PEM format")
 }

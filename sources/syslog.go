@@ -10,6 +10,7 @@ import (
 	"github.com/pipectl/pipectl/engine/codec"
 	"github.com/pipectl/pipectl/engine/pipe"
 	"github.com/pipectl/pipectl/engine/syslog"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 func init() {
@@ -115,7 +116,7 @@ type Syslog struct {
 	ReadBuffer pipe.Size `yaml:"read_buffer" min:"0"`
 
 	// TLS makes senders speak TLS, over tcp.
-	TLS *ServerTLS `yaml:"tls"`
+	TLS *web.ServerTLS `yaml:"tls"`
 
 	sockets socketSource
 	conn    *net.UDPConn

@@ -16,6 +16,7 @@ import (
 	"github.com/pipectl/pipectl/engine/pipe"
 	"github.com/pipectl/pipectl/engine/pipetest"
 	"github.com/pipectl/pipectl/engine/syslog"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 func newSyslog(t testing.TB, set func(*Syslog)) *Syslog {
@@ -101,7 +102,7 @@ func TestSyslogValidate(t *testing.T) {
 	f(func(s *Syslog) { s.Protocol, s.Listen = "unix", "in.sock" }, `listen: "in.sock" is not an absolute path`)
 	f(func(s *Syslog) { s.Mode = "0600" }, "mode: is for a socket file, not for protocol udp")
 	f(func(s *Syslog) { s.Framing = codec.FramingLines }, "framing: a datagram is a message")
-	f(func(s *Syslog) { s.TLS = &ServerTLS{} }, "tls: needs protocol tcp, got udp")
+	f(func(s *Syslog) { s.TLS = &web.ServerTLS{} }, "tls: needs protocol tcp, got udp")
 	f(func(s *Syslog) { s.Year = 12 }, "year: ")
 	f(func(s *Syslog) { s.Timezone = "Mars/Base" }, `timezone: unknown time zone "Mars/Base"`)
 	f(func(s *Syslog) { s.IdleTimeout = -1 }, "idle_timeout: ")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipectl/pipectl/engine/codec"
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 func init() {
@@ -81,7 +82,7 @@ type TCP struct {
 
 	// TLS makes clients speak TLS. Without it, what they send can be read by anybody
 	// between.
-	TLS *ServerTLS `yaml:"tls"`
+	TLS *web.ServerTLS `yaml:"tls"`
 
 	server streamServer
 }
@@ -123,10 +124,10 @@ func (s *TCP) Open(ctx context.Context, env pipe.Env) error {
 }
 
 // listenTCP binds an address and starts the server there.
-func (s *streamServer) listenTCP(ctx context.Context, address string, secure *ServerTLS) error {
+func (s *streamServer) listenTCP(ctx context.Context, address string, secure *web.ServerTLS) error {
 	if secure != nil {
 		var err error
-		if s.secure, err = secure.open(); err != nil {
+		if s.secure, err = secure.Open(); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pipectl/pipectl/engine/codec"
 	"github.com/pipectl/pipectl/engine/pipe"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 const (
@@ -37,7 +38,7 @@ type streamServer struct {
 	maxConnections int
 	idleTimeout    time.Duration
 	intake         *intake
-	secure         *certificates
+	secure         *web.Certificates
 	log            *slog.Logger
 	idle           *pipe.Clock
 
@@ -72,7 +73,7 @@ func (s *streamServer) start(ln net.Listener) {
 	s.incoming, s.failed = make(chan *delivery), make(chan error, 1)
 	s.over, s.quiet = make(chan struct{}), make(chan struct{})
 	if s.secure != nil {
-		s.running.Go(func() { s.secure.watch(s.over, s.log) })
+		s.running.Go(func() { s.secure.Watch(s.over, s.log) })
 	}
 	s.running.Go(s.accept)
 }
@@ -218,13 +219,7 @@ func (s *streamServer) serve(raw net.Conn) {
 
 // handshake makes raw a TLS connection.
 func (s *streamServer) handshake(raw net.Conn) (net.Conn, error) {
-	conf := s.secure.config()
-	conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		c := s.secure.current.Load().Clone()
-		c.NextProtos = nil // what is spoken here is not HTTP
-		return c, nil
-	}
-	c := tls.Server(raw, conf)
+	c := tls.Server(raw, s.secure.Config())
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeIn)
 	defer cancel()
 	return c, c.HandshakeContext(ctx)

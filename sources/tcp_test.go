@@ -16,6 +16,7 @@ import (
 	"github.com/pipectl/pipectl/engine/codec"
 	"github.com/pipectl/pipectl/engine/pipe"
 	"github.com/pipectl/pipectl/engine/pipetest"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 func TestTCP(t *testing.T) {
@@ -220,7 +221,7 @@ func TestTCPLost(t *testing.T) {
 
 func TestTCPTLS(t *testing.T) {
 	cert, key, pool := certificate(t)
-	s := newTCP(t, func(s *TCP) { s.TLS = &ServerTLS{Cert: cert, Key: key} })
+	s := newTCP(t, func(s *TCP) { s.TLS = &web.ServerTLS{Cert: cert, Key: key} })
 	r := startNet(t, s)
 	plain := connect(t, s.Addr())
 	say(t, plain, "hello\n")
@@ -298,7 +299,7 @@ func TestTCPOpenErrors(t *testing.T) {
 	if err := second.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	bad := newTCP(t, func(s *TCP) { s.TLS = &ServerTLS{Cert: "/none", Key: "/none"} })
+	bad := newTCP(t, func(s *TCP) { s.TLS = &web.ServerTLS{Cert: "/none", Key: "/none"} })
 	if err := bad.Open(t.Context(), pipetest.Env()); err == nil || !strings.Contains(err.Error(), "tls: cert") {
 		t.Errorf("got %v", err)
 	}

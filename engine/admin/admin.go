@@ -34,6 +34,7 @@ import (
 	"github.com/pipectl/pipectl/engine/config"
 	"github.com/pipectl/pipectl/engine/control"
 	"github.com/pipectl/pipectl/engine/explain"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 // Pipeline is what is shown; *engine.Engine is one.
@@ -80,7 +81,8 @@ type Server struct {
 	o        Options
 	listener net.Listener
 	http     *http.Server
-	local    bool // it listens on a loopback address
+	secure   *web.Certificates // nil for plain HTTP
+	local    bool              // it listens on a loopback address
 	token    [sha256.Size]byte
 
 	streams chan struct{} // a place for each stream that is open
@@ -112,7 +114,7 @@ func Listen(addr string, o Options) (*Server, error) {
 	if (config.Admin{Listen: addr, Token: o.Token, TLS: o.TLS}).Exposed() {
 		return nil, exposed(addr)
 	}
-	conf, err := tlsConfig(o.TLS)
+	secure, err := certificates(o.TLS)
 	if err != nil {
 		return nil, &RefusedError{Addr: addr, Err: err}
 	}
@@ -125,7 +127,7 @@ func Listen(addr string, o Options) (*Server, error) {
 		l.Close()
 		return nil, exposed(addr)
 	}
-	return newServer(l, o, conf, local), nil
+	return newServer(l, o, secure, local), nil
 }
 
 // Addr returns the address it listens on, with the port that was chosen.
@@ -135,6 +137,9 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 func (s *Server) Serve(ctx context.Context) error {
 	defer s.Close() // waits for what is at work
 	defer context.AfterFunc(ctx, s.Close)()
+	if s.secure != nil {
+		go s.secure.Watch(s.ending, s.o.Log)
+	}
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

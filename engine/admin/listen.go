@@ -3,18 +3,17 @@ package admin
 import (
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"sync"
 	"syscall"
 
 	"github.com/pipectl/pipectl/engine/config"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 // RefusedError says why an endpoint is not opened although it could be: the
@@ -64,43 +63,28 @@ func isLoopback(a net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// tlsConfig reads the files of t; nil without any.
-func tlsConfig(t config.AdminTLS) (*tls.Config, error) {
+// certificates reads the files of t; nil without any.
+func certificates(t config.AdminTLS) (*web.Certificates, error) {
 	if t == (config.AdminTLS{}) {
 		return nil, nil
 	}
 	if t.Cert == "" || t.Key == "" {
 		return nil, errors.New("tls: a certificate and its key are needed: set admin.tls.cert and admin.tls.key")
 	}
-	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-	if err != nil {
-		return nil, fmt.Errorf("tls: %s and %s: %w", t.Cert, t.Key, err)
-	}
-	conf := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	if t.ClientCA == "" {
-		return conf, nil
-	}
-	pem, err := os.ReadFile(t.ClientCA)
-	if err != nil {
-		return nil, fmt.Errorf("tls.client_ca: %w", err)
-	}
-	conf.ClientCAs, conf.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
-	if !conf.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("tls.client_ca: %s has no certificate in PEM", t.ClientCA)
-	}
-	return conf, nil
+	files := web.ServerTLS(t)
+	return files.Open("http/1.1")
 }
 
-// newServer makes a server of a listener; conf is nil for plain HTTP.
-func newServer(l net.Listener, o Options, conf *tls.Config, local bool) *Server {
+// newServer makes a server of a listener; secure is nil for plain HTTP.
+func newServer(l net.Listener, o Options, secure *web.Certificates, local bool) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	l = &boundedListener{Listener: l, places: make(chan struct{}, maxConns), closed: make(chan struct{})}
-	if conf != nil {
-		l = tls.NewListener(l, conf)
+	if secure != nil {
+		l = tls.NewListener(l, secure.Config())
 	}
-	s := &Server{o: o, listener: l, local: local, token: sha256.Sum256([]byte(o.Token)),
+	s := &Server{o: o, listener: l, secure: secure, local: local, token: sha256.Sum256([]byte(o.Token)),
 		streams: make(chan struct{}, maxStreams), ending: make(chan struct{}), ended: make(chan struct{}), refused: refusals{log: o.Log}}
 	s.http = &http.Server{
 		Handler: s.handler(), MaxHeaderBytes: maxHeader,

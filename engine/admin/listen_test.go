@@ -18,10 +18,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pipectl/pipectl/engine"
 	"github.com/pipectl/pipectl/engine/config"
+	"github.com/pipectl/pipectl/engine/web"
 )
 
 func TestAddressesThatOthersReach(t *testing.T) {
@@ -84,12 +86,12 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 	f(taken.Addr().String(), Options{}, "the port is taken", "--admin 127.0.0.1:", "--admin 127.0.0.1:0", "--admin off")
 	f("203.0.113.7:9464", Options{Token: "correct horse"}, "this machine does not have the address")
 	missing := config.AdminTLS{Cert: "missing.pem", Key: "missing.key"}
-	f("127.0.0.1:0", Options{TLS: missing}, "tls: missing.pem and missing.key: ", "no such file")
+	f("127.0.0.1:0", Options{TLS: missing}, "tls: cert: open missing.pem: ", "no such file")
 	f("127.0.0.1:0", Options{TLS: config.AdminTLS{Cert: "a.pem"}}, "a certificate and its key are needed")
 	f("127.0.0.1:0", Options{TLS: config.AdminTLS{ClientCA: "a.pem"}}, "a certificate and its key are needed")
 	files := newCA(t).server(t)
 	files.ClientCA = files.Key
-	f("127.0.0.1:0", Options{TLS: files}, "tls.client_ca", "no certificate in PEM")
+	f("127.0.0.1:0", Options{TLS: files}, "tls: client_ca", "no certificate in PEM")
 }
 
 // serve runs a server with a fake pipeline until the test ends.
@@ -312,4 +314,43 @@ func (c *ca) pool() *x509.CertPool {
 	p := x509.NewCertPool()
 	p.AddCert(c.cert)
 	return p
+}
+
+// TestRenewsCertificates: new files are served without a restart.
+func TestRenewsCertificates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, next := newCA(t), newCA(t)
+		files := first.serverOnly(t)
+		secure, err := certificates(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := newPipes()
+		s := newServer(l, Options{TLS: files}, secure, true)
+		served := make(chan error)
+		go func() { served <- s.Serve(t.Context()) }()
+		use := func(c *ca, ok bool) {
+			t.Helper()
+			here := l.dial()
+			conn := tls.Client(here, &tls.Config{RootCAs: c.pool(), ServerName: "localhost"})
+			if err := conn.HandshakeContext(t.Context()); (err == nil) != ok {
+				t.Errorf("handshake: %v, want success %v", err, ok)
+			}
+			here.Close()
+		}
+		use(first, true)
+		renewed := next.serverOnly(t)
+		for from, to := range map[string]string{renewed.Cert: files.Cert, renewed.Key: files.Key} {
+			if err := os.Rename(from, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(web.CertificatesEvery + time.Second)
+		use(first, false)
+		use(next, true)
+		s.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
 }

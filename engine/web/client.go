@@ -1,5 +1,5 @@
-// Package web is the HTTP client of the components that speak HTTP: connections,
-// TLS, credentials, and what an answer means.
+// Package web is what those that speak HTTP share: a client with its connections,
+// TLS, credentials, and what an answer means; and the certificates of servers.
 package web
 
 import (

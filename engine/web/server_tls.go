@@ -1,4 +1,4 @@
-package sources
+package web
 
 import (
 	"crypto/sha256"
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// ServerTLS is the `tls` field of sources that listen. The files are looked
+// ServerTLS is the `tls` field of sources and sinks that listen. The files are looked
 // at every ten seconds: when they have changed, new connections get the new
 // certificate. Files that cannot be used, such as a certificate whose key has not
 // been written yet, leave the old one in use, and the log says so.
@@ -28,34 +28,38 @@ type ServerTLS struct {
 	ClientCA string `yaml:"client_ca"`
 }
 
-// certificatesEvery is how often the files are looked at.
-const certificatesEvery = 10 * time.Second
+// CertificatesEvery is how often Watch looks at the files.
+const CertificatesEvery = 10 * time.Second
 
-// certificates are what the files of t held when they were last good.
-type certificates struct {
-	t       *ServerTLS
-	current atomic.Pointer[tls.Config]
+// Certificates are what the files of a ServerTLS held when they were last good.
+type Certificates struct {
+	t         *ServerTLS
+	protocols []string
+	current   atomic.Pointer[tls.Config]
 
 	// Of the one goroutine that loads.
 	seen [sha256.Size]byte // what the files held, good or not
 	bad  error             // why they could not be used; nil when they could
 }
 
-// open reads the files for the first time.
-func (t *ServerTLS) open() (*certificates, error) {
-	c := &certificates{t: t}
-	_, err := c.load()
-	return c, err
+// Open reads the files for the first time. Protocols are those of ALPN, the
+// preferred one first; none when what is spoken is not HTTP.
+func (t *ServerTLS) Open(protocols ...string) (*Certificates, error) {
+	c := &Certificates{t: t, protocols: protocols}
+	if _, err := c.load(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
-// config serves the certificate that is current when a connection begins.
-func (c *certificates) config() *tls.Config {
+// Config serves the certificate that is current when a connection begins.
+func (c *Certificates) Config() *tls.Config {
 	return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Load(), nil }}
 }
 
 // load reads the files. changed means that they hold what they did not before, and
 // that it is in use now.
-func (c *certificates) load() (changed bool, err error) {
+func (c *Certificates) load() (changed bool, err error) {
 	var files [3][]byte
 	names := [3]string{c.t.Cert, c.t.Key, c.t.ClientCA}
 	hash := sha256.New()
@@ -73,7 +77,7 @@ func (c *certificates) load() (changed bool, err error) {
 	if seen == c.seen {
 		return false, c.bad
 	}
-	conf, err := newTLSConfig(names, files)
+	conf, err := newServerConfig(names, files, c.protocols)
 	c.seen, c.bad = seen, err
 	if err != nil {
 		return false, err
@@ -82,12 +86,12 @@ func (c *certificates) load() (changed bool, err error) {
 	return true, nil
 }
 
-func newTLSConfig(names [3]string, files [3][]byte) (*tls.Config, error) {
+func newServerConfig(names [3]string, files [3][]byte, protocols []string) (*tls.Config, error) {
 	pair, err := tls.X509KeyPair(files[0], files[1])
 	if err != nil {
 		return nil, fmt.Errorf("tls: certificate %s with key %s: %w", names[0], names[1], err)
 	}
-	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: protocols}
 	if names[2] == "" {
 		return c, nil
 	}
@@ -98,10 +102,10 @@ func newTLSConfig(names [3]string, files [3][]byte) (*tls.Config, error) {
 	return c, nil
 }
 
-// watch loads the files again whenever they change, until over is closed. It logs
+// Watch loads the files again whenever they change, until over is closed. It logs
 // each change and each new reason why there is none.
-func (c *certificates) watch(over <-chan struct{}, log *slog.Logger) {
-	tick := time.NewTicker(certificatesEvery)
+func (c *Certificates) Watch(over <-chan struct{}, log *slog.Logger) {
+	tick := time.NewTicker(CertificatesEvery)
 	defer tick.Stop()
 	said := ""
 	for {
@@ -123,4 +127,4 @@ func (c *certificates) watch(over <-chan struct{}, log *slog.Logger) {
 }
 
 // expires is when the certificate in use ends.
-func (c *certificates) expires() time.Time { return c.current.Load().Certificates[0].Leaf.NotAfter }
+func (c *Certificates) expires() time.Time { return c.current.Load().Certificates[0].Leaf.NotAfter }
