@@ -18,7 +18,7 @@ func sampled(t *testing.T, lines []string, policy string) (kept []string) {
 	dir := t.TempDir()
 	in, yaml := filepath.Join(dir, "in"), filepath.Join(dir, "pipeline.yaml")
 	text := "version: 1\nsources: {in: {type: file, paths: [in], codec: ndjson}}\nsinks: {out: {type: stdout, codec: ndjson}}\n" +
-		"edges: [{from: in, to: out, buffer: 1000000, policy: {type: sample, " + policy + "}}]\n"
+		"edges: [{from: in, to: out, buffer: {events: 1000000, bytes: 1GiB}, policy: {type: sample, " + policy + "}}]\n"
 	for path, content := range map[string]string{in: strings.Join(lines, "\n") + "\n", yaml: text} {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
