@@ -309,7 +309,7 @@ var tooManyStuck = regexp.MustCompile(`[345] calls ignore their timeout of 1s`)
 // TestStuckStageLimit: with more calls left behind than max_stuck the pipeline ends
 // and says so, at once: what still comes to the stage is returned.
 func TestStuckStageLimit(t *testing.T) {
-	f := func(options string) {
+	f := func(options string, behind bool) { // behind: events wait behind the calls
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			e := build(t, sprintf(`
@@ -327,15 +327,15 @@ edges: [in -> a -> out, a.failed -> dead]
 			if took := time.Since(start); took > 7*time.Second || r.ExitCode != ExitFailed {
 				t.Errorf("ended after %v with exit code %d", took, r.ExitCode)
 			}
-			if r.Balance.Returned == 0 || r.Balance.DeadLettered < 3 || r.Balance.DeadLettered > 5 {
+			if behind && r.Balance.Returned == 0 || r.Balance.DeadLettered < 3 || r.Balance.DeadLettered > 5 {
 				t.Errorf("balance %+v", r.Balance)
 			}
 			unhang(t, e, part[*deaf](t, e, "a").free)
 		})
 	}
-	f("workers: 1")
-	f("workers: 4")
-	f("workers: 4, ordered: false")
+	f("workers: 1", true)
+	f("workers: 4", false)
+	f("workers: 4, ordered: false", false)
 }
 
 // TestStuckCallsComeBack: the limit is of calls that are left behind at a time.
