@@ -270,8 +270,8 @@ func TestHTTPServerLimitsConcurrencyPerClient(t *testing.T) {
 		}
 		no := a.post(`{}`)
 		a.want(no, 429, `{"error":"too many requests at once"}`)
-		if got := no.header.Get("Retry-After"); got != "1" {
-			t.Errorf("Retry-After %q, want 1", got)
+		if got := no.header.Get("Retry-After"); got != "1" && got != "2" { // 1 s, spread and rounded by chance
+			t.Errorf("Retry-After %q, want 1, seldom 2", got)
 		}
 		waiting := b.postLater(`{"b":1}`)
 		synctest.Wait()
