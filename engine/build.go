@@ -12,7 +12,6 @@ import (
 	"github.com/pipectl/pipectl/engine/expr"
 	"github.com/pipectl/pipectl/engine/guard"
 	"github.com/pipectl/pipectl/engine/pipe"
-	"github.com/pipectl/pipectl/engine/record"
 )
 
 // failedPort is the port that failures leave through.
@@ -302,13 +301,11 @@ func settings(c *config.EdgeSettings) edge.Settings {
 func sampleKey(key *expr.Value) func(*pipe.Event) (uint64, bool) {
 	return func(ev *pipe.Event) (uint64, bool) {
 		v, err := key.Eval(ev, nil)
-		if err != nil || !v.Exists() || v.Kind() == record.KindNull {
+		if err != nil {
 			return 0, false
 		}
 		var scratch [64]byte
-		if v.Kind() == record.KindString {
-			return edge.HashKey(v.Bytes(scratch[:0])), true
-		}
-		return edge.HashKey(v.AppendJSON(scratch[:0])), true
+		text, ok := v.Key(scratch[:0])
+		return pipe.HashKey(text), ok
 	}
 }

@@ -119,8 +119,8 @@ func (d *Dedupe) Process(_ context.Context, in []*pipe.Event, out *pipe.Out) err
 			out.Fail(e, poison(fmt.Errorf("key: %w", err)))
 			continue
 		}
-		key, ok := keyText(v, &scratch)
-		if !ok || d.first(sighting{d.print(key), idHash(e), e.Time(), now}) {
+		key, ok := v.Key(scratch)
+		if !ok || d.first(sighting{d.print(key), pipe.HashKey(e.ID()), e.Time(), now}) {
 			out.Emit(e)
 		} else {
 			out.Filter(e)
@@ -132,16 +132,6 @@ func (d *Dedupe) Process(_ context.Context, in []*pipe.Event, out *pipe.Out) err
 
 func (d *Dedupe) print(key []byte) fingerprint {
 	return fingerprint{maphash.Bytes(d.seeds[0], key), maphash.Bytes(d.seeds[1], key)}
-}
-
-// idHash stands for the identity of an event.
-func idHash(e *pipe.Event) uint64 {
-	id := e.ID()
-	h := uint64(14695981039346656037)
-	for i := range len(id) {
-		h = (h ^ uint64(id[i])) * 1099511628211
-	}
-	return h
 }
 
 // first reports whether s is the first of its key, or that one read again, and

@@ -61,12 +61,12 @@ func (r *EnrichRule) validate() []error {
 }
 
 // keyOf evaluates the key of e.
-func (r *EnrichRule) keyOf(e *pipe.Event, a *record.Arena, scratch *[]byte) keyed {
+func (r *EnrichRule) keyOf(e *pipe.Event, a *record.Arena, scratch []byte) keyed {
 	v, err := r.Key.Eval(e, a)
 	if err != nil {
 		return keyed{err: poison(fmt.Errorf("key: %w", err))}
 	}
-	text, ok := keyText(v, scratch)
+	text, ok := v.Key(scratch)
 	return keyed{key: string(text), known: ok}
 }
 

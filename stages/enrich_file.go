@@ -147,7 +147,7 @@ func (f *Enrich) Process(_ context.Context, in []*pipe.Event, out *pipe.Out) err
 			continue
 		}
 		var found *row
-		if key, ok := keyText(v, &scratch); ok {
+		if key, ok := v.Key(scratch); ok {
 			found = rows[string(key)]
 		}
 		f.decide(e, found, out)

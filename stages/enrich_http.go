@@ -187,7 +187,7 @@ func (h *EnrichHTTP) Process(ctx context.Context, in []*pipe.Event, out *pipe.Ou
 	scratch := out.Scratch()
 	keys := make([]keyed, len(in))
 	for i, e := range in {
-		keys[i] = h.keyOf(e, &out.Arena, &scratch)
+		keys[i] = h.keyOf(e, &out.Arena, scratch)
 	}
 	out.KeepScratch(scratch)
 	found := h.find(ctx, keys)

@@ -131,7 +131,7 @@ func (t *tableReader) json(data []byte) error {
 
 // add adds a row by its key.
 func (t *tableReader) add(object record.Body, unit string, number int) error {
-	text, ok := keyText(object.Field(t.file.Column), new([]byte))
+	text, ok := object.Field(t.file.Column).Key(nil)
 	if !ok {
 		return fmt.Errorf("%s %d has no %q", unit, number, t.file.Column)
 	}

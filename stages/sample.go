@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
-	"strconv"
 
 	"github.com/pipectl/pipectl/engine/expr"
 	"github.com/pipectl/pipectl/engine/pipe"
@@ -41,10 +40,6 @@ type Sample struct {
 	below uint64 // hashes below it are kept, unless rate is 1
 }
 
-// rateKey is the metadata key of the rate at which an event was kept. Edges that
-// sample use it too.
-const rateKey = "sample_rate"
-
 // Validate checks the rate.
 func (s *Sample) Validate() error {
 	if !(s.Rate > 0 && s.Rate <= 1) {
@@ -62,13 +57,17 @@ func (s *Sample) Open(context.Context, pipe.Env) error {
 // Process keeps an event or ends it.
 func (s *Sample) Process(_ context.Context, in []*pipe.Event, out *pipe.Out) error {
 	scratch := out.Scratch()
-	text := formatRate(s.Rate)
+	own := pipe.FormatSampleRate(s.Rate)
 	for _, e := range in {
 		switch {
 		case s.Rate == 1:
 			out.Emit(e)
-		case s.keeps(e, out, &scratch):
-			e.SetMeta(rateKey, rateAfter(e, s.Rate, text))
+		case s.keeps(e, out, scratch):
+			rate, again := pipe.SampledBefore(e, s.Rate)
+			if !again {
+				rate = own
+			}
+			e.SetMeta(pipe.SampleRate, rate)
 			out.Emit(e)
 		default:
 			out.Filter(e)
@@ -78,45 +77,13 @@ func (s *Sample) Process(_ context.Context, in []*pipe.Event, out *pipe.Out) err
 	return nil
 }
 
-func (s *Sample) keeps(e *pipe.Event, out *pipe.Out, scratch *[]byte) bool {
+func (s *Sample) keeps(e *pipe.Event, out *pipe.Out, scratch []byte) bool {
 	if !s.Key.IsZero() {
 		if v, err := s.Key.Eval(e, &out.Arena); err == nil {
-			if key, ok := keyText(v, scratch); ok {
-				return hashKey(key) < s.below
+			if key, ok := v.Key(scratch); ok {
+				return pipe.HashKey(key) < s.below
 			}
 		}
 	}
 	return rand.Float64() < s.Rate
-}
-
-// hashKey is the hash by which keys are sampled: FNV-1a of 64 bits and
-// MurmurHash3's finaliser. Edges that sample use the same.
-func hashKey(key []byte) uint64 {
-	h := uint64(14695981039346656037)
-	for _, b := range key {
-		h = (h ^ uint64(b)) * 1099511628211
-	}
-	h = (h ^ h>>33) * 0xff51afd7ed558ccd
-	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
-}
-
-// rateAfter is the rate of an event that is kept at rate, written text, after
-// what samplings before made of it.
-func rateAfter(e *pipe.Event, rate float64, text string) string {
-	if before, ok := e.Meta(rateKey); ok {
-		if f, err := strconv.ParseFloat(before, 64); err == nil && f > 0 && f <= 1 {
-			return formatRate(f * rate)
-		}
-	}
-	return text
-}
-
-// formatRate writes a rate with at most six significant digits.
-func formatRate(rate float64) string {
-	s := strconv.FormatFloat(rate, 'g', 6, 64)
-	if f, err := strconv.ParseFloat(s, 64); err == nil { // without trailing zeros
-		s = strconv.FormatFloat(f, 'g', -1, 64)
-	}
-	return s
 }

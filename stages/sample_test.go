@@ -87,7 +87,7 @@ func TestSampleAgreesWithTheEdge(t *testing.T) {
 			t.Fatal(err)
 		}
 		q := edge.New("a->b", edge.Settings{Events: 4000, Policy: edge.Sample, Base: rate, Min: rate, Threshold: 0.8,
-			Key: func(e *pipe.Event) (uint64, bool) { return edge.HashKey([]byte(e.Body.Field("k").String())), true }}, edge.Options{})
+			Key: func(e *pipe.Event) (uint64, bool) { return pipe.HashKey([]byte(e.Body.Field("k").String())), true }}, edge.Options{})
 		if _, err := q.Send(t.Context(), readNow(t, 1, numbered(2000)...)); err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestSampleAgreesWithTheEdge(t *testing.T) {
 }
 
 func rateOf(e *pipe.Event) string {
-	text, _ := e.Meta(edge.RateKey)
+	text, _ := e.Meta(pipe.SampleRate)
 	return text
 }
 
@@ -112,7 +112,7 @@ func TestSampleSaysItsRate(t *testing.T) {
 		t.Helper()
 		e := readNow(t, 1, "a")[0]
 		if before != "" {
-			e.SetMeta(rateKey, before)
+			e.SetMeta(pipe.SampleRate, before)
 		}
 		s, out := &Sample{Rate: rate}, pipe.NewOut(1)
 		if err := s.Open(t.Context(), openEnv); err != nil {

@@ -168,7 +168,7 @@ func (m *model) key(it item) (uint64, bool) {
 
 // testHash is the key of the event at a position; one in four has none.
 func testHash(pos int64) (uint64, bool) {
-	return HashKey(strconv.AppendInt(nil, pos/2, 10)), pos%4 != 3
+	return pipe.HashKey(strconv.AppendInt(nil, pos/2, 10)), pos%4 != 3
 }
 
 func testKey(e *pipe.Event) (uint64, bool) { return testHash(e.Position()) }

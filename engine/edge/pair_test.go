@@ -122,7 +122,7 @@ func (p *pair) recv() {
 		p.failf("got %d, %v; want %v, %v", n, err, want, wantErr)
 	}
 	for i, it := range want {
-		if rate, _ := dst[i].Meta(RateKey); dst[i].Position() != it.pos || rate != it.rate || int64(dst[i].Size()) != it.size {
+		if rate, _ := dst[i].Meta(pipe.SampleRate); dst[i].Position() != it.pos || rate != it.rate || int64(dst[i].Size()) != it.size {
 			p.failf("got event %d of %d bytes with rate %q; want %+v", dst[i].Position(), dst[i].Size(), rate, it)
 		}
 		p.m.ends = append(p.m.ends, end{it.pos, pipe.Delivered})

@@ -2,29 +2,10 @@ package edge
 
 import (
 	"math"
-	"strconv"
 	"sync"
 
 	"github.com/pipectl/pipectl/engine/pipe"
 )
-
-// RateKey is the metadata key that carries the rate at which a sampled event was
-// kept, so that sums can be weighted by its inverse. An event that passed several
-// sampling edges carries the product of their rates.
-const RateKey = "sample_rate"
-
-// HashKey hashes the key of an event for consistent sampling: FNV-1a of 64 bits
-// and MurmurHash3's finaliser. An event is kept when the hash is below rate * 2^64,
-// so lowering the rate only ever removes keys, the same ones on every machine.
-func HashKey(key []byte) uint64 {
-	h := uint64(14695981039346656037)
-	for _, b := range key {
-		h = (h ^ uint64(b)) * 1099511628211
-	}
-	h = (h ^ h>>33) * 0xff51afd7ed558ccd
-	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
-}
 
 // sampleKey is the hash of an event's key, if it has one.
 type sampleKey struct {
@@ -94,7 +75,7 @@ func (q *Edge) admitSample(c *call, rate float64) {
 	size, text := int64(e.Size()), ""
 	if rate < 1 {
 		text = q.rateText.of(e, rate)
-		size += int64(len(RateKey) + len(text))
+		size += int64(len(pipe.SampleRate) + len(text))
 	}
 	for !q.fits(size) {
 		if !q.expire(c) {
@@ -106,7 +87,7 @@ func (q *Edge) admitSample(c *call, rate float64) {
 		}
 	}
 	if text != "" {
-		e.SetMeta(RateKey, text)
+		e.SetMeta(pipe.SampleRate, text)
 	}
 	q.squeezeIn(c, size)
 }
@@ -161,22 +142,11 @@ type rateText struct {
 
 // of returns the metadata of an event kept at rate.
 func (t *rateText) of(e *pipe.Event, rate float64) string {
-	if before, ok := e.Meta(RateKey); ok {
-		if f, err := strconv.ParseFloat(before, 64); err == nil && f > 0 && f <= 1 {
-			return formatRate(f * rate)
-		}
+	if text, ok := pipe.SampledBefore(e, rate); ok {
+		return text
 	}
 	if t.rate != rate {
-		t.rate, t.text = rate, formatRate(rate)
+		t.rate, t.text = rate, pipe.FormatSampleRate(rate)
 	}
 	return t.text
-}
-
-// formatRate writes a rate with at most six significant digits.
-func formatRate(rate float64) string {
-	s := strconv.FormatFloat(rate, 'g', 6, 64)
-	if f, err := strconv.ParseFloat(s, 64); err == nil { // without trailing zeros
-		s = strconv.FormatFloat(f, 'g', -1, 64)
-	}
-	return s
 }

@@ -129,7 +129,7 @@ func TestSampleRateMultiplies(t *testing.T) {
 		for {
 			events := some(&x, 1)
 			if before != "" {
-				events[0].SetMeta(RateKey, before)
+				events[0].SetMeta(pipe.SampleRate, before)
 			}
 			q.Offer(events)
 			if balanced(t, q).Queued.Events == 0 {
@@ -137,7 +137,7 @@ func TestSampleRateMultiplies(t *testing.T) {
 			}
 			dst := make([]*pipe.Event, 1)
 			q.Recv(t.Context(), dst)
-			if got, _ := dst[0].Meta(RateKey); got != want {
+			if got, _ := dst[0].Meta(pipe.SampleRate); got != want {
 				t.Errorf("%q at rate %v: got %q, want %q", before, rate, got, want)
 			}
 			balanced(t, q)
@@ -183,7 +183,7 @@ func TestThreeDigits(t *testing.T) {
 func TestHashKey(t *testing.T) {
 	f := func(key string, want uint64) {
 		t.Helper()
-		if got := HashKey([]byte(key)); got != want {
+		if got := pipe.HashKey([]byte(key)); got != want {
 			t.Errorf("%q: got %#x, want %#x", key, got, want)
 		}
 	}
@@ -198,7 +198,7 @@ func TestHashKey(t *testing.T) {
 func keptKeys(n int, rate float64, seed uint64) []int64 {
 	var x ends
 	q := New("q", Settings{Events: n, Policy: Sample, Base: rate, Min: rate, Seed: seed, Key: func(e *pipe.Event) (uint64, bool) {
-		return HashKey(strconv.AppendInt(nil, e.Position()-1, 10)), true
+		return pipe.HashKey(strconv.AppendInt(nil, e.Position()-1, 10)), true
 	}}, Options{})
 	q.Offer(some(&x, n))
 	dst := make([]*pipe.Event, n)

@@ -63,7 +63,7 @@ type Settings struct {
 	// Min equal to Base makes a fixed rate.
 	Base, Min, Threshold float64
 	// Key makes Sample consistent: events whose keys are equal share one fate on
-	// every machine. It returns HashKey of the event's key, or false when the
+	// every machine. It returns pipe.HashKey of the event's key, or false when the
 	// event has none and is sampled at random. It is called without any lock held,
 	// from many goroutines at once, and must not panic. nil means no keys.
 	Key func(*pipe.Event) (uint64, bool)

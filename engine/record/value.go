@@ -143,6 +143,15 @@ func (v Value) Bytes(scratch []byte) []byte {
 	return v.content()
 }
 
+// Key is Bytes of a value that keys are compared by; ok is false for null and a
+// missing value, which are no keys.
+func (v Value) Key(scratch []byte) (key []byte, ok bool) {
+	if v.kind == KindMissing || v.kind == KindNull {
+		return nil, false
+	}
+	return v.Bytes(scratch), true
+}
+
 // String returns the characters of a string, or the JSON text of any other value.
 func (v Value) String() string { return string(v.Bytes(nil)) }
 
